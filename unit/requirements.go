@@ -1,0 +1,370 @@
+package unit
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+const sectionXFleet = "X-Fleet"
+
+// Isolation says what a host does with a unit once it is cut off from etcd.
+type Isolation string
+
+const (
+	// IsolationKeep, the default, keeps the unit running.
+	IsolationKeep Isolation = ""
+	// IsolationStop stops it before it may be started on another host.
+	IsolationStop Isolation = "stop"
+)
+
+// Requirements is what a unit's [X-Fleet] section demands of the machine that
+// runs it, with specifiers resolved. The zero value demands nothing.
+type Requirements struct {
+	MachineID string         // "" for any; a whole machine-id or its first 8 characters
+	BootID    string         // "" for any; as in /proc/sys/kernel/random/boot_id
+	MachineOf []Name         // units that must be on the machine, all of them
+	Metadata  []MetadataRule // all must hold
+	Conflicts []Glob         // units that must not be on the machine
+	Replaces  []Glob         // units that make way for this one
+	Global    bool           // run on every machine that the rest allows
+	Isolation Isolation      // when cut off from etcd
+}
+
+// placeholder stands for the instance where a template is checked. It is made
+// to pass as part of a name, as a number and as a machine's short id.
+const placeholder = "00000000"
+
+// Requirements reads the [X-Fleet] section for the unit of that name, which
+// its specifiers resolve to. For a template they are those of an instance by
+// the name of "00000000": good to check, not to schedule by. The error is
+// Problems, including any that FromOptions found.
+func (f *File) Requirements(name Name) (Requirements, error) {
+	req, problems := f.requirements(name)
+	if err := append(slices.Clone(f.problems), problems...).err(); err != nil {
+		return Requirements{}, err
+	}
+	return req, nil
+}
+
+// Validate finds everything that submitting a unit refuses: a name that is
+// none, text that systemd couldn't read, and [X-Fleet] options that are
+// unknown, malformed or exclude each other. Whatever else there is to say
+// about the unit is for systemd to say. The error is Problems.
+func Validate(name Name, f *File) error {
+	var problems Problems
+	if _, err := ParseName(string(name)); err != nil {
+		problems = append(problems, problemsOf(err)...)
+	}
+	problems = append(problems, f.problems...)
+	if len(f.options) == 0 && len(problems) == 0 {
+		problems = append(problems, Problem{Msg: "the unit file has no options",
+			Remedy: "write at least [Unit] and a Description; systemd takes an empty file for a masked unit"})
+	}
+	_, more := f.requirements(name)
+	return append(problems, more...).err()
+}
+
+// option is one of the options of [X-Fleet].
+type option int
+
+const (
+	optMachineID option = iota
+	optBootID
+	optMachineOf
+	optMetadata
+	optConflicts
+	optReplaces
+	optGlobal
+	optIsolation
+	optCount
+)
+
+// optionNames are the names that are current, in the order of the constants.
+// The boot ID never got one.
+var optionNames = [optCount]string{
+	"MachineID", "X-ConditionMachineBootID", "MachineOf", "MachineMetadata",
+	"Conflicts", "Replaces", "Global", "Isolation",
+}
+
+// lookupOption finds an option by a current or a legacy name.
+func lookupOption(name string) (opt option, legacy, ok bool) {
+	switch name {
+	case "X-ConditionMachineID":
+		return optMachineID, true, true
+	case "X-ConditionMachineOf":
+		return optMachineOf, true, true
+	case "X-ConditionMachineMetadata":
+		return optMetadata, true, true
+	case "X-Conflicts":
+		return optConflicts, true, true
+	}
+	for i, n := range optionNames {
+		if n == name {
+			return option(i), false, true
+		}
+	}
+	return 0, false, false
+}
+
+// reader turns the assignments of [X-Fleet] into Requirements.
+type reader struct {
+	name     Name
+	template bool // name is made up: an instance of the template to check
+	current  [optCount][]*Option
+	legacy   [optCount][]*Option
+	req      Requirements
+	problems Problems
+}
+
+func (f *File) requirements(name Name) (Requirements, Problems) {
+	r := reader{name: name, template: name.IsTemplate()}
+	if r.template {
+		at := name.at()
+		r.name = name[:at+1] + placeholder + name[at+1:]
+	}
+	any := false
+	for i := range f.options {
+		if f.options[i].Section == sectionXFleet {
+			r.collect(&f.options[i])
+			any = true
+		}
+	}
+	if any {
+		r.read()
+	}
+	return r.req, r.problems
+}
+
+// collect files an assignment under its option.
+func (r *reader) collect(o *Option) {
+	opt, legacy, ok := lookupOption(o.Name)
+	if !ok {
+		remedy := "known are " + strings.Join(optionNames[:], ", ")
+		if near := closest(o.Name, optionNames[:]); near != "" {
+			remedy = "did you mean " + near + "?"
+		}
+		r.problem(o, "unknown option", remedy)
+		return
+	}
+	list := &r.current[opt]
+	if legacy {
+		list = &r.legacy[opt]
+	}
+	if o.Value == "" {
+		*list = nil // an empty assignment resets, as everywhere in systemd
+		return
+	}
+	*list = append(*list, o)
+}
+
+func (r *reader) read() {
+	for opt := range optCount {
+		r.unify(opt)
+	}
+	r.readMachineID()
+	r.readBootID()
+	r.readMachineOf()
+	r.readMetadata()
+	r.req.Conflicts = r.globs(optConflicts)
+	r.req.Replaces = r.globs(optReplaces)
+	r.readGlobal()
+	r.readIsolation()
+	r.combinations()
+}
+
+// unify takes an option's legacy name for its current one. A unit may have
+// both, for the sake of old fleets, if they say the same.
+func (r *reader) unify(opt option) {
+	old, cur := r.legacy[opt], r.current[opt]
+	if len(old) == 0 {
+		return
+	}
+	r.current[opt] = old
+	if len(cur) == 0 {
+		return
+	}
+	r.current[opt] = cur
+	if !slices.EqualFunc(old, cur, func(a, b *Option) bool { return a.Value == b.Value }) {
+		last := old[len(old)-1]
+		r.problem(last, "is the old name of "+cur[0].Name+", which is set to something else",
+			"put it all under "+cur[0].Name)
+	}
+}
+
+func (r *reader) problem(o *Option, msg, remedy string) {
+	r.problems = append(r.problems, Problem{
+		Line: o.Line, Option: "[" + sectionXFleet + "] " + abridge(o.Name), Msg: msg, Remedy: remedy,
+	})
+}
+
+// expand resolves specifiers; false if the problem has been reported.
+func (r *reader) expand(o *Option, s string, quote func(string) string) (string, bool) {
+	s, err := r.name.expand(s, quote)
+	if err != nil {
+		p := problemsOf(err)[0]
+		r.problem(o, p.Msg, p.Remedy)
+		return "", false
+	}
+	return s, true
+}
+
+// unsure reports whether a word can't be judged: its instance is made up.
+func (r *reader) unsure(word string) bool { return r.template && usesInstance(word) }
+
+// words calls do with every word of an option, quotes taken off, specifiers
+// resolved.
+func (r *reader) words(opt option, quote func(string) string, do func(o *Option, raw, word string)) {
+	for _, o := range r.current[opt] {
+		words, ok := splitWords(o.Value)
+		if !ok {
+			r.problem(o, "a quote without its counterpart", "close it, or leave quotes out: names have no spaces")
+			continue
+		}
+		for _, raw := range words {
+			if word, ok := r.expand(o, raw, quote); ok {
+				do(o, raw, word)
+			}
+		}
+	}
+}
+
+func (r *reader) readMachineID() {
+	var first *Option
+	r.words(optMachineID, nil, func(o *Option, raw, word string) {
+		switch {
+		case r.unsure(raw):
+		case !isHex(word) || len(word) != 8 && len(word) != 32:
+			r.problem(o, fmt.Sprintf("%q is no machine's id", word),
+				"give the 32 lower-case hexadecimal digits of its /etc/machine-id, or the first 8 of them")
+		case first != nil && r.req.MachineID != word:
+			r.problem(o, "names a second machine", "keep one; MachineMetadata can allow several machines")
+		}
+		if first == nil {
+			first, r.req.MachineID = o, word
+		}
+	})
+}
+
+func (r *reader) readBootID() {
+	r.words(optBootID, nil, func(o *Option, raw, word string) {
+		plain := strings.ReplaceAll(word, "-", "")
+		if !r.unsure(raw) && (len(plain) != 32 || !isHex(plain)) {
+			r.problem(o, fmt.Sprintf("%q is no boot's id", word),
+				"copy it from the machine's /proc/sys/kernel/random/boot_id, or use MachineID")
+			return
+		}
+		if len(plain) == 32 { // with or without its dashes: journalctl shows it without
+			word = plain[:8] + "-" + plain[8:12] + "-" + plain[12:16] + "-" + plain[16:20] + "-" + plain[20:]
+		}
+		if r.req.BootID != "" && r.req.BootID != word {
+			r.problem(o, "names a second boot", "keep one")
+		}
+		r.req.BootID = word
+	})
+}
+
+func (r *reader) readMachineOf() {
+	r.words(optMachineOf, nil, func(o *Option, _, word string) {
+		name, err := ParseName(word)
+		switch {
+		case err != nil:
+			p := problemsOf(err)[0]
+			r.problem(o, p.Option+" "+p.Msg, p.Remedy)
+		case name.IsTemplate():
+			r.problem(o, fmt.Sprintf("%q is a template, which runs nowhere", word), "name one of its instances, as in "+
+				string(name[:name.at()+1])+"1"+string(name[name.dot():]))
+		case name == r.name:
+			r.problem(o, "names the unit itself", "name the unit that it should be together with")
+		case !slices.Contains(r.req.MachineOf, name):
+			r.req.MachineOf = append(r.req.MachineOf, name)
+		}
+	})
+}
+
+func (r *reader) readMetadata() {
+	for _, o := range r.current[optMetadata] {
+		pairs := []string{o.Value} // without quotes the value may have spaces in it
+		if c := o.Value[0]; c == '"' || c == '\'' {
+			var ok bool
+			if pairs, ok = splitWords(o.Value); !ok {
+				r.problem(o, "a quote without its counterpart", `quote each pair, as in "region=eu" "disk=ssd"`)
+				continue
+			}
+		}
+		for _, raw := range pairs {
+			pair, ok := r.expand(o, raw, nil)
+			if !ok {
+				continue
+			}
+			rule, msg, remedy := parsePair(pair)
+			if msg != "" {
+				r.problem(o, fmt.Sprintf("%q %s", abridge(pair), msg), remedy)
+				continue
+			}
+			rule.Line = o.Line
+			r.req.Metadata = addRule(r.req.Metadata, rule)
+		}
+	}
+}
+
+func (r *reader) globs(opt option) (globs []Glob) {
+	r.words(opt, quoteGlob, func(o *Option, _, word string) {
+		g := Glob(word)
+		switch {
+		case !g.valid():
+			r.problem(o, fmt.Sprintf("%q is no valid pattern", word), `close its "[", and write a name's own backslash twice`)
+		case strings.Contains(word, "/"):
+			r.problem(o, fmt.Sprintf("%q can match no unit's name", word), "leave the path out")
+		case !slices.Contains(globs, g):
+			globs = append(globs, g)
+		}
+	})
+	return globs
+}
+
+func (r *reader) readGlobal() {
+	for _, o := range r.current[optGlobal] {
+		word, ok := r.expand(o, o.Value, nil)
+		if !ok {
+			continue
+		}
+		value, ok := parseBool(word)
+		if !ok && !r.unsure(o.Value) {
+			r.problem(o, fmt.Sprintf("%q is neither true nor false", abridge(word)), "write true or false")
+		}
+		r.req.Global = value // the last one counts
+	}
+}
+
+func (r *reader) readIsolation() {
+	for _, o := range r.current[optIsolation] {
+		word, ok := r.expand(o, o.Value, nil)
+		if !ok {
+			continue
+		}
+		switch {
+		case word == "stop":
+			r.req.Isolation = IsolationStop
+		case word == "keep":
+			r.req.Isolation = IsolationKeep
+		case !r.unsure(o.Value):
+			r.problem(o, fmt.Sprintf("%q is not known", abridge(word)),
+				"write stop (stopped on a host that is cut off, before another starts it) or keep (the default)")
+		}
+	}
+}
+
+// parseBool takes systemd's words, and "t" and "f" as fleet always did.
+func parseBool(s string) (value, ok bool) {
+	switch strings.ToLower(s) {
+	case "1", "yes", "y", "true", "t", "on":
+		return true, true
+	case "0", "no", "n", "false", "f", "off":
+		return false, true
+	}
+	return false, false
+}
+
+// isHex reports whether s consists of lower-case hexadecimal digits.
+func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
