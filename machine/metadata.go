@@ -1,0 +1,59 @@
+package machine
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// ParseMetadata reads metadata as fleet.conf has it: "region=eu,disk=ssd".
+// Spaces around keys and values don't count, nor do commas too many; "" is no
+// metadata (nil). A pair that no unit could ask for is an error that names it.
+func ParseMetadata(s string) (map[string]string, error) {
+	var metadata map[string]string
+	for pair := range strings.SplitSeq(s, ",") {
+		pair = strings.TrimSpace(pair)
+		if pair == "" {
+			continue
+		}
+		key, value, ok := strings.Cut(pair, "=")
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+		switch {
+		case !ok:
+			return nil, pairError(pair, `it has no "="`)
+		case key == "":
+			return nil, pairError(pair, "it has no key")
+		case value == "":
+			return nil, pairError(pair, "it has no value")
+		case strings.ContainsAny(key, "!<>"):
+			return nil, pairError(pair, "its key has one of ! < > in it, which compare in MachineMetadata")
+		case strings.ContainsAny(pair, "\"'\n"):
+			return nil, pairError(pair, "it has a quote or a line break in it, which MachineMetadata can't ask for")
+		case strings.Contains(value, "="):
+			return nil, pairError(pair, `it has more than one "=", which MachineMetadata can't ask for`)
+		}
+		if other, twice := metadata[key]; twice && other != value {
+			return nil, pairError(pair, fmt.Sprintf("%s is %s already", key, other))
+		}
+		if metadata == nil {
+			metadata = make(map[string]string)
+		}
+		metadata[key] = value
+	}
+	return metadata, nil
+}
+
+func pairError(pair, what string) error {
+	return fmt.Errorf("metadata %q: %s: write key=value, with commas between pairs", pair, what)
+}
+
+// FormatMetadata writes metadata the way ParseMetadata reads it, sorted by
+// key; "" for none.
+func FormatMetadata(metadata map[string]string) string {
+	pairs := make([]string, 0, len(metadata))
+	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+		pairs = append(pairs, key+"="+metadata[key])
+	}
+	return strings.Join(pairs, ",")
+}
