@@ -1,0 +1,192 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Host is one booted host.
+type Host struct {
+	platform *Platform
+
+	mu      sync.Mutex // guards what follows
+	desc    hostDescription
+	execDir *os.File // the cgroup that commands start in
+}
+
+// State is what a host is doing.
+type State string
+
+const (
+	Off     State = "off"
+	Booting State = "booting" // or going down: its systemd isn't there
+	Running State = "running"
+	CutOff  State = "cut off" // running, with its network silent
+	Frozen  State = "frozen"
+)
+
+// Name is the host's name, and its host name.
+func (h *Host) Name() string { return h.desc.Name }
+
+// MachineID is the host's /etc/machine-id.
+func (h *Host) MachineID() string { return h.desc.MachineID }
+
+// IP is the host's address: the same at every boot.
+func (h *Host) IP() string { return h.platform.desc.Net.host(h.desc.Number).String() }
+
+// BootID names the host's present boot; it is empty when the host is off.
+func (h *Host) BootID() string {
+	leader, err := h.leader()
+	if err != nil {
+		return ""
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/proc/sys/kernel/random/boot_id", leader))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// State says what the host is doing right now.
+func (h *Host) State() State {
+	switch {
+	case cgroupEvent(h.cgroup(), "populated") != "1":
+		return Off
+	case cgroupEvent(h.cgroup(), "frozen") == "1":
+		return Frozen
+	}
+	if _, err := h.leader(); err != nil {
+		return Booting
+	}
+	if h.platform.desc.Net.portState(h.desc.Number) == portDisabled {
+		return CutOff
+	}
+	return Running
+}
+
+func (h *Host) disk() disk           { return disk{filepath.Join(h.platform.desc.Data, h.desc.Name)} }
+func (h *Host) cgroup() string       { return filepath.Join(h.platform.desc.Cgroup, h.desc.Name) }
+func (h *Host) nspawnCgroup() string { return filepath.Join(h.cgroup(), "nspawn") }
+func (h *Host) execCgroup() string   { return filepath.Join(h.cgroup(), "exec") }
+
+func (h *Host) file() string { return filepath.Join(h.platform.hostsDir(), h.desc.Name+".json") }
+func (h *Host) save() error  { return writeJSON(h.file(), &h.desc) }
+
+// leader is the process id, on this machine, of the host's PID 1. It is looked
+// up each time: after a reboot from within it is another.
+func (h *Host) leader() (int, error) {
+	h.mu.Lock()
+	supervisor := h.desc.Supervisor
+	h.mu.Unlock()
+	if supervisor != 0 && cgroupEvent(h.cgroup(), "populated") == "1" {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", supervisor))
+		if err == nil {
+			for _, field := range strings.Fields(string(children)) {
+				pid, err := strconv.Atoi(field)
+				if err == nil && isInit(pid) {
+					return pid, nil
+				}
+			}
+		}
+	}
+	return 0, fmt.Errorf("host %s is not running", h.desc.Name)
+}
+
+// isInit says whether a process is number 1 of a PID namespace of its own.
+func isInit(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			fields := strings.Fields(ids)
+			return len(fields) > 1 && fields[len(fields)-1] == "1"
+		}
+	}
+	return false
+}
+
+// Start boots a host again that was powered off or killed: the same disk and
+// machine id, a new boot id. On a host that runs it is an error.
+func (h *Host) Start(ctx context.Context) error {
+	if state := h.State(); state != Off {
+		return fmt.Errorf("start %s: it is %s", h.desc.Name, state)
+	}
+	empty, err := newArchive().bytes()
+	if err != nil {
+		return err
+	}
+	if err := h.boot(ctx, empty); err != nil {
+		return fmt.Errorf("start %s: %w", h.desc.Name, err)
+	}
+	return nil
+}
+
+// PowerOff shuts the host down as its power button would, and returns when it
+// is off.
+func (h *Host) PowerOff(ctx context.Context) error {
+	leader, err := h.leader()
+	if err != nil {
+		return fmt.Errorf("power off: %w", err)
+	}
+	const powerOff = unix.Signal(34 + 4) // SIGRTMIN+4, see systemd(1)
+	if err := unix.Kill(leader, powerOff); err != nil {
+		return fmt.Errorf("power off %s: %w", h.desc.Name, err)
+	}
+	if err := waitCgroup(ctx, h.cgroup(), "populated", "0"); err != nil {
+		return fmt.Errorf("power off %s: %w", h.desc.Name, err)
+	}
+	h.platform.desc.Net.unplug(ctx, h.desc.Number)
+	return nil
+}
+
+// Kill is a hard loss: from one moment to the next the host is silent, and none
+// of its processes gets to say or write another word. Files that it had written
+// stay, synced or not.
+func (h *Host) Kill() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	// First the network: the kernel would say goodbye (FIN) on behalf of every
+	// dying process.
+	h.platform.desc.Net.unplug(ctx, h.desc.Number)
+	if err := killCgroup(ctx, h.cgroup()); err != nil {
+		return fmt.Errorf("kill %s: %w", h.desc.Name, err)
+	}
+	return nil
+}
+
+// Remove kills the host if it runs, and removes it with its disk.
+func (h *Host) Remove(ctx context.Context) error {
+	if err := h.Kill(); err != nil {
+		return err
+	}
+	h.platform.mu.Lock()
+	defer h.platform.mu.Unlock()
+	errs := []error{removeCgroup(h.cgroup()), removeTree(h.disk().dir), os.Remove(h.file())}
+	_ = os.Remove(strings.TrimSuffix(h.file(), ".json") + ".notify")
+	delete(h.platform.hosts, h.desc.Name)
+	for i, err := range errs {
+		if errors.Is(err, fs.ErrNotExist) {
+			errs[i] = nil
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Freeze stops every process of the host where it is, as a stalled virtual
+// machine would; its kernel still acknowledges packets. Thaw goes on.
+func (h *Host) Freeze(ctx context.Context) error { return freezeCgroup(ctx, h.cgroup(), true) }
+
+// Thaw lets a frozen host go on.
+func (h *Host) Thaw(ctx context.Context) error { return freezeCgroup(ctx, h.cgroup(), false) }
