@@ -1,0 +1,96 @@
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/coreos/go-semver/semver"
+	"github.com/fleet-project/fleet/registry/record"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// schema is the version of the stored state that this code reads and writes.
+// A cluster of another major version is left alone.
+const schema = "1.0.0"
+
+// ClusterError says why the cluster's own key keeps fleet from changing
+// anything, and how to put it right.
+type ClusterError struct{ Msg, Remedy string }
+
+func (e *ClusterError) Error() string { return e.Msg + ": " + e.Remedy }
+
+// CheckCluster compares the cluster's key with the id this host knows it by
+// ("" when it has joined none yet). nil says that all is well.
+func (r *Registry) CheckCluster(found *record.Cluster, known record.ClusterID) error {
+	key := r.keys.cluster()
+	switch {
+	case found == nil && known != "":
+		return &ClusterError{
+			Msg:    fmt.Sprintf("etcd key %s is gone: fleet changes nothing and keeps every unit running", key),
+			Remedy: fmt.Sprintf("if this is still the same cluster, run: etcdctl put %s '%s'", key, encode(record.Cluster{ID: known, Schema: schema})),
+		}
+	case found == nil:
+		return &ClusterError{
+			Msg:    fmt.Sprintf("etcd key %s does not exist yet", key),
+			Remedy: "the first engine makes it: is fleetd running somewhere with disable_engine=false?",
+		}
+	case known != "" && found.ID != known:
+		return &ClusterError{
+			Msg: fmt.Sprintf("etcd holds cluster %s, but this host belongs to cluster %s: fleet changes nothing here", found.ID, known),
+			Remedy: fmt.Sprintf("point etcd_servers and etcd_key_prefix at the right cluster; or, to make this host join the new one, "+
+				"stop its units and delete the file that remembers the old id; or restore it: etcdctl put %s '%s'", key, encode(record.Cluster{ID: known, Schema: schema})),
+		}
+	}
+	ours, theirs := semver.New(schema), new(semver.Version)
+	if err := theirs.Set(found.Schema); err != nil || theirs.Major != ours.Major {
+		return &ClusterError{
+			Msg:    fmt.Sprintf("cluster %s stores its state in schema %q, this fleetd speaks %s", found.ID, found.Schema, schema),
+			Remedy: "run the fleetd version that the rest of the cluster runs",
+		}
+	}
+	return nil
+}
+
+// EnsureCluster gives the cluster its id if this is the first engine ever, and
+// else checks it as CheckCluster does. A cluster that is established - it has
+// a schedule - never gets a second id.
+func (l *Leadership) EnsureCluster(ctx context.Context, known record.ClusterID) error {
+	r := l.r
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	resp, err := r.etcd.Txn(ctx).Then(
+		clientv3.OpGet(r.keys.cluster()),
+		clientv3.OpGet(r.keys.schedule(), clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly()),
+	).Commit()
+	if r.noted(ctx, err) != nil {
+		return fmt.Errorf("reading the cluster's id: %w", err)
+	}
+	if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
+		var found record.Cluster
+		if err := json.Unmarshal(kvs[0].Value, &found); err != nil {
+			return fmt.Errorf("etcd key %s holds what fleet cannot read (%w): restore it", r.keys.cluster(), err)
+		}
+		return r.CheckCluster(&found, known)
+	}
+	if known != "" {
+		return r.CheckCluster(nil, known)
+	}
+	if len(resp.Responses[1].GetResponseRange().Kvs) > 0 {
+		return &ClusterError{
+			Msg:    fmt.Sprintf("etcd key %s is gone though the cluster has a schedule: fleet changes nothing", r.keys.cluster()),
+			Remedy: "a host of the cluster remembers the id and logs the command that restores it: journalctl -u fleet",
+		}
+	}
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return fmt.Errorf("a random cluster id: %w", err)
+	}
+	key := r.keys.cluster()
+	return l.write(ctx, Write{
+		ops:   []clientv3.Op{clientv3.OpPut(key, encode(record.Cluster{ID: record.ClusterID(hex.EncodeToString(id)), Schema: schema}))},
+		guard: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
+	})
+}

@@ -1,0 +1,131 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// pipeline is how many transactions of one commit are on their way at a time.
+const pipeline = 4
+
+// Write is one thing a leader writes.
+type Write struct {
+	ops []clientv3.Op
+	// guard keeps the write from undoing what somebody else wrote meanwhile;
+	// such a write goes alone, and is dropped when the guard fails.
+	guard []clientv3.Cmp
+}
+
+// PutPlacement tells a machine what to do with a unit.
+func (l *Leadership) PutPlacement(key record.Key, spec record.Spec) Write {
+	return Write{ops: []clientv3.Op{clientv3.OpPut(l.r.keys.placement(key), encode(spec))}}
+}
+
+// Forget deletes an acknowledged withdrawal, with the acknowledgement.
+func (l *Leadership) Forget(key record.Key) Write {
+	return Write{ops: []clientv3.Op{
+		clientv3.OpDelete(l.r.keys.placement(key)),
+		clientv3.OpDelete(l.r.keys.state(key)),
+	}}
+}
+
+// ReleaseUnit deletes a destroyed unit, unless it was created anew.
+func (l *Leadership) ReleaseUnit(name unit.Name, tombstone record.Unit) Write {
+	key := l.r.keys.unit(name)
+	return Write{
+		ops:   []clientv3.Op{clientv3.OpDelete(key)},
+		guard: []clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "=", encode(tombstone))},
+	}
+}
+
+// RestoreUnit writes a unit that vanished by hand, unless it is back.
+func (l *Leadership) RestoreUnit(name unit.Name, u record.Unit) Write {
+	key := l.r.keys.unit(name)
+	return Write{
+		ops:   []clientv3.Op{clientv3.OpPut(key, encode(u))},
+		guard: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
+	}
+}
+
+// CollectFile deletes a text that nothing used at the given revision, unless
+// it was submitted again since.
+func (l *Leadership) CollectFile(h unit.Hash, at int64) Write {
+	key := l.r.keys.file(h)
+	return Write{
+		ops:   []clientv3.Op{clientv3.OpDelete(key)},
+		guard: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "<", at+1)},
+	}
+}
+
+// RestoreFile writes a text that vanished by hand.
+func (l *Leadership) RestoreFile(h unit.Hash, text []byte) Write {
+	return Write{ops: []clientv3.Op{clientv3.OpPut(l.r.keys.file(h), string(text))}}
+}
+
+// Commit writes, in as few transactions as etcd's limit allows, each fenced.
+// ErrDeposed says that another engine leads by now: what remains was not
+// written. After any error the caller knows nothing for sure and starts over
+// from a snapshot.
+func (l *Leadership) Commit(ctx context.Context, writes []Write) error {
+	var txns []Write
+	var plain []clientv3.Op
+	for _, w := range writes {
+		if w.guard != nil {
+			txns = append(txns, w)
+		} else {
+			plain = append(plain, w.ops...)
+		}
+	}
+	for ops := range batches(plain, maxOps) {
+		txns = append(txns, Write{ops: ops})
+	}
+	if len(txns) == 1 {
+		return l.write(ctx, txns[0])
+	}
+	var wg sync.WaitGroup
+	errs := make(chan error, len(txns))
+	slots := make(chan struct{}, pipeline)
+	for _, w := range txns {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			errs <- l.write(ctx, w)
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Leadership) write(ctx context.Context, w Write) error {
+	// A failed guard must be told from a failed fence: the fence is read in
+	// the Else branch.
+	ctx, cancel := context.WithTimeout(ctx, l.r.timeout)
+	defer cancel()
+	resp, err := l.r.etcd.Txn(ctx).
+		If(append(w.guard, l.fence())...).
+		Then(w.ops...).
+		Else(clientv3.OpGet(l.election.Key())).
+		Commit()
+	if l.r.noted(ctx, err) != nil {
+		return fmt.Errorf("etcd did not confirm the leader's write: %w", err)
+	}
+	if resp.Succeeded {
+		return nil
+	}
+	kvs := resp.Responses[0].GetResponseRange().Kvs
+	if len(kvs) == 0 || kvs[0].CreateRevision != l.election.Rev() {
+		return ErrDeposed
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/sirupsen/logrus"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+)
+
+// DefaultPrefix is where fleet keeps its keys, as fleet 1.0 did.
+const DefaultPrefix = "/_coreos.com/fleet/"
+
+const (
+	// retryPause is how long a loop waits after etcd failed it: short enough
+	// that every lease is renewed well within its time once etcd is back.
+	retryPause = 500 * time.Millisecond
+	// maxReconnect bounds gRPC's own backoff (120 s by default), for the same
+	// reason.
+	maxReconnect = time.Second
+)
+
+var (
+	// ErrNotFound: there is no such unit.
+	ErrNotFound = errors.New("not found")
+	// ErrDeposed: another engine leads now; nothing was changed.
+	ErrDeposed = errors.New("another engine leads: nothing was changed")
+)
+
+// Config says where etcd is and how to be let in.
+type Config struct {
+	Endpoints []string
+	Username  string
+	Password  string
+	CAFile    string
+	CertFile  string
+	KeyFile   string
+	// Prefix under which all keys lie; DefaultPrefix when empty.
+	Prefix string
+	// RequestTimeout bounds one request to etcd; 1 s when zero.
+	RequestTimeout time.Duration
+	Log            *logrus.Entry
+}
+
+// Registry is the cluster's state. It is safe for concurrent use.
+type Registry struct {
+	etcd    *clientv3.Client
+	keys    keyspace
+	timeout time.Duration
+	log     *logrus.Entry
+
+	mu     sync.Mutex
+	health error                           // why etcd did not answer last, nil when it did
+	leases map[machine.ID]clientv3.LeaseID // of each presence key, as last seen
+}
+
+// Dial prepares the connection to etcd. It does not wait for it: etcd may be
+// down now and come later.
+func Dial(cfg Config) (*Registry, error) {
+	if cfg.Prefix == "" {
+		cfg.Prefix = DefaultPrefix
+	}
+	if cfg.RequestTimeout == 0 {
+		cfg.RequestTimeout = time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = logrus.NewEntry(logrus.StandardLogger())
+	}
+	tlsConfig, err := cfg.tls()
+	if err != nil {
+		return nil, err
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:            cfg.Endpoints,
+		Username:             cfg.Username,
+		Password:             cfg.Password,
+		TLS:                  tlsConfig,
+		DialTimeout:          5 * time.Second,
+		DialKeepAliveTime:    5 * time.Second, // a silent peer is noticed within 10 s
+		DialKeepAliveTimeout: 5 * time.Second,
+		Logger:               zap.NewNop(), // it would write JSON to stderr; errors reach us as values
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxReconnect},
+			MinConnectTimeout: 3 * time.Second,
+		})},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("etcd at %s: %w", strings.Join(cfg.Endpoints, ","), err)
+	}
+	return &Registry{
+		etcd:    client,
+		keys:    keyspace(strings.TrimSuffix(cfg.Prefix, "/") + "/"),
+		timeout: cfg.RequestTimeout,
+		log:     cfg.Log,
+		health:  errors.New("etcd has not answered yet"),
+		leases:  map[machine.ID]clientv3.LeaseID{},
+	}, nil
+}
+
+func (cfg Config) tls() (*tls.Config, error) {
+	if cfg.CAFile == "" && cfg.CertFile == "" && cfg.KeyFile == "" {
+		return nil, nil
+	}
+	info := transport.TLSInfo{TrustedCAFile: cfg.CAFile, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile}
+	t, err := info.ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("etcd TLS files (ca %q, certificate %q, key %q): %w", cfg.CAFile, cfg.CertFile, cfg.KeyFile, err)
+	}
+	return t, nil
+}
+
+// Close ends all connections.
+func (r *Registry) Close() error { return r.etcd.Close() }
+
+// Health says why etcd does not answer, or nil when it did last.
+func (r *Registry) Health() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.health
+}
+
+// noted remembers whether etcd answered, and passes the error on. An error of
+// the caller's own making (its context ended) says nothing about etcd.
+func (r *Registry) noted(ctx context.Context, err error) error {
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.health = err
+	return err
+}
+
+// Revision asks etcd for its revision now, linearizably: all that was
+// acknowledged before the call is at or below it.
+func (r *Registry) Revision(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	resp, err := r.etcd.Get(ctx, r.keys.cluster(), clientv3.WithCountOnly())
+	if r.noted(ctx, err) != nil {
+		return 0, fmt.Errorf("etcd does not answer: %w", err)
+	}
+	return resp.Header.Revision, nil
+}
+
+// RequestProgress makes every Follow call back soon with its revision, though
+// nothing changed.
+func (r *Registry) RequestProgress(ctx context.Context) error {
+	// The same outgoing metadata as the watches', else it would reach another stream.
+	return r.etcd.RequestProgress(clientv3.WithRequireLeader(ctx))
+}
+
+// sleep waits, or returns the context's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

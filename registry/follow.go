@@ -1,0 +1,248 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+var (
+	errCompacted   = errors.New("the watched revisions were compacted")
+	errWatchClosed = errors.New("etcd ended the watch")
+)
+
+// snapshotTimeout bounds one page of a snapshot: a large cluster may need more
+// than a single request's time.
+const snapshotTimeout = 10 * time.Second
+
+// pageSize bounds one page of a snapshot, so that no answer nears etcd's and
+// gRPC's limits on a message.
+const pageSize = 1000
+
+// Update tells a follower what became different.
+type Update struct {
+	// Reset: the view was rebuilt from a snapshot; Changes is nil, start over.
+	Reset   bool
+	Changes []record.Change
+	// View is the state after the changes. It belongs to Follow: read it only
+	// during the call.
+	View *record.View
+}
+
+// Follow calls fn with a snapshot of the whole cluster, then with every change
+// to it, from one goroutine and in order. A call without changes says that the
+// view is complete up to a later revision. Follow outlives compaction (it
+// starts over from a snapshot) and etcd's absence; it ends with ctx, or with
+// fn's error.
+func (r *Registry) Follow(ctx context.Context, fn func(Update) error) error {
+	return r.follow(ctx, []keyRange{prefixed(string(r.keys))}, fn)
+}
+
+// FollowMachine is Follow for one machine's part: the cluster key, its
+// schedule, its states and its presence. The view holds nothing else.
+func (r *Registry) FollowMachine(ctx context.Context, id machine.ID, fn func(Update) error) error {
+	return r.follow(ctx, []keyRange{
+		single(r.keys.cluster()),
+		prefixed(r.keys.scheduleOf(id)),
+		prefixed(r.keys.statesOf(id)),
+		single(r.keys.machine(id)),
+	}, fn)
+}
+
+// keyRange is [key, end), or the one key when end is empty.
+type keyRange struct{ key, end string }
+
+func single(key string) keyRange { return keyRange{key: key} }
+func prefixed(prefix string) keyRange {
+	return keyRange{key: prefix, end: clientv3.GetPrefixRangeEnd(prefix)}
+}
+
+func (k keyRange) option() clientv3.OpOption {
+	if k.end == "" {
+		return func(*clientv3.Op) {}
+	}
+	return clientv3.WithRange(k.end)
+}
+
+// followError marks what the follower itself returned, which ends Follow.
+type followError struct{ error }
+
+func (r *Registry) follow(ctx context.Context, ranges []keyRange, fn func(Update) error) error {
+	call := func(u Update) error {
+		if err := fn(u); err != nil {
+			return followError{err}
+		}
+		return nil
+	}
+	for {
+		view, err := r.snapshot(ctx, ranges)
+		if err == nil {
+			_ = r.noted(ctx, nil)
+			if err = call(Update{Reset: true, View: view}); err == nil {
+				err = r.watch(ctx, ranges, view, call)
+			}
+		}
+		var own followError
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.As(err, &own):
+			return own.error
+		case errors.Is(err, errCompacted):
+			continue
+		}
+		if r.Health() == nil { // once, not at every attempt
+			r.log.WithError(err).Warn("lost touch with etcd: keeping everything as it is, trying again")
+		}
+		_ = r.noted(ctx, err)
+		if err := sleep(ctx, retryPause); err != nil {
+			return err
+		}
+	}
+}
+
+// snapshot reads all ranges at one revision.
+func (r *Registry) snapshot(ctx context.Context, ranges []keyRange) (*record.View, error) {
+	view := record.NewView()
+	for _, k := range ranges {
+		from := k.key
+		for more := true; more; {
+			resp, err := r.page(ctx, from, k, view.Revision)
+			if err != nil {
+				return nil, err
+			}
+			if view.Revision == 0 {
+				view.Revision = resp.Header.Revision
+			}
+			for _, kv := range resp.Kvs {
+				r.apply(view, kv, false)
+			}
+			if more = resp.More; more {
+				from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+			}
+		}
+	}
+	return view, nil
+}
+
+func (r *Registry) page(ctx context.Context, from string, k keyRange, rev int64) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(r.timeout, snapshotTimeout))
+	defer cancel()
+	resp, err := r.etcd.Get(ctx, from, k.option(), clientv3.WithRev(rev), clientv3.WithLimit(pageSize),
+		clientv3.WithSort(clientv3.SortByKey, clientv3.SortAscend))
+	if err != nil {
+		return nil, fmt.Errorf("reading the cluster's state: %w", err)
+	}
+	return resp, nil
+}
+
+// watch delivers changes from the view's next revision on. It returns only
+// with an error: errCompacted when a snapshot must be taken anew.
+func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.View, call func(Update) error) error {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	var forwarding sync.WaitGroup
+	defer forwarding.Wait()
+	defer cancel()
+
+	responses := make(chan clientv3.WatchResponse)
+	for _, k := range ranges {
+		w := r.etcd.Watch(ctx, k.key, k.option(), clientv3.WithRev(view.Revision+1),
+			clientv3.WithProgressNotify(), clientv3.WithFragment())
+		forwarding.Go(func() { forward(ctx, w, responses) })
+	}
+	for {
+		var resp clientv3.WatchResponse
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case resp = <-responses:
+		}
+		switch {
+		case resp.CompactRevision != 0:
+			return errCompacted
+		case resp.Err() != nil:
+			return resp.Err()
+		case resp.Canceled:
+			return errWatchClosed
+		}
+		u := Update{View: view}
+		for _, ev := range resp.Events {
+			if c := r.apply(view, ev.Kv, ev.Type == mvccpb.Event_DELETE); c != nil {
+				u.Changes = append(u.Changes, c)
+			}
+			// The header's revision may run ahead of the events while the
+			// watch catches up: the events' own say how far the view is.
+			view.Revision = max(view.Revision, ev.Kv.ModRevision)
+		}
+		if resp.IsProgressNotify() && len(ranges) == 1 {
+			view.Revision = max(view.Revision, resp.Header.Revision)
+		}
+		if err := call(u); err != nil {
+			return err
+		}
+	}
+}
+
+// forward passes one watch's responses on, and its end as a cancelled one.
+func forward(ctx context.Context, w clientv3.WatchChan, to chan<- clientv3.WatchResponse) {
+	for {
+		resp, open := <-w
+		if !open {
+			resp = clientv3.WatchResponse{Canceled: true}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case to <- resp:
+		}
+		if !open {
+			return
+		}
+	}
+}
+
+// apply makes one key's event true in the view. What cannot be read is said,
+// and changes nothing: missing is not empty.
+func (r *Registry) apply(view *record.View, kv *mvccpb.KeyValue, gone bool) record.Change {
+	c, err := r.keys.change(kv, gone, view)
+	if err != nil {
+		r.log.Error(err)
+		return nil
+	}
+	if c == nil {
+		return nil
+	}
+	if m, ok := c.(record.MachineChange); ok && !gone {
+		r.mu.Lock()
+		r.leases[m.ID] = clientv3.LeaseID(kv.Lease)
+		r.mu.Unlock()
+	}
+	view.Apply(c)
+	return c
+}
+
+// Gone reports whether a machine whose presence vanished is truly gone: its
+// lease has ended too. A key that was deleted by hand is put back by its agent
+// within moments, so the engine asks before it moves units.
+func (r *Registry) Gone(ctx context.Context, id machine.ID) (bool, error) {
+	r.mu.Lock()
+	lease := r.leases[id]
+	r.mu.Unlock()
+	if lease == clientv3.NoLease {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	resp, err := r.etcd.TimeToLive(ctx, lease)
+	if r.noted(ctx, err) != nil {
+		return false, fmt.Errorf("asking whether machine %s is gone: %w", id.Short(), err)
+	}
+	return resp.TTL <= 0, nil
+}

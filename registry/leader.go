@@ -1,0 +1,93 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+)
+
+// resignTimeout bounds handing the lead over at shutdown; the lease expires by
+// itself if etcd does not answer.
+const resignTimeout = 2 * time.Second
+
+// Leadership is one engine's turn as leader. Every write through it is fenced:
+// it happens only while this turn lasts.
+type Leadership struct {
+	r        *Registry
+	session  *concurrency.Session
+	election *concurrency.Election
+}
+
+// Campaign waits until this machine's engine leads. The lead is lost when its
+// lease, of ttl, cannot be renewed.
+func (r *Registry) Campaign(ctx context.Context, id machine.ID, ttl time.Duration) (*Leadership, error) {
+	grantCtx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	lease, err := r.etcd.Grant(grantCtx, int64(ttl.Seconds()))
+	if r.noted(ctx, err) != nil {
+		return nil, fmt.Errorf("a lease to lead on: %w", err)
+	}
+	// The session lives on the client's own context: ctx may be cancelled by a
+	// shutdown that still wants to resign in order.
+	session, err := concurrency.NewSession(r.etcd, concurrency.WithLease(lease.ID))
+	if err != nil {
+		return nil, fmt.Errorf("keeping the lease to lead on: %w", err)
+	}
+	l := &Leadership{r: r, session: session, election: concurrency.NewElection(session, r.keys.leader())}
+	if err := l.campaign(ctx, id); err != nil {
+		// The session's state is unknown after an error: drop the whole of it.
+		l.close(ctx)
+		return nil, fmt.Errorf("campaigning: %w", err)
+	}
+	return l, nil
+}
+
+// campaign returns also when the session ends while waiting, which the
+// library's Campaign alone would sit out.
+func (l *Leadership) campaign(ctx context.Context, id machine.ID) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(l.session.Ctx(), func() { cancel(fmt.Errorf("the lease ran out")) })
+	defer stop()
+	if err := l.election.Campaign(ctx, string(id)); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return err
+	}
+	return nil
+}
+
+// Done is closed when the lease could not be kept.
+func (l *Leadership) Done() <-chan struct{} { return l.session.Done() }
+
+// Resign hands the lead over at once and ends the lease.
+func (l *Leadership) Resign(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
+	defer cancel()
+	err := l.election.Resign(ctx)
+	l.close(ctx)
+	if err != nil {
+		return fmt.Errorf("resigning: %w", err)
+	}
+	return nil
+}
+
+// close revokes the lease, or leaves it to expire when etcd does not answer.
+func (l *Leadership) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
+	defer cancel()
+	l.session.Orphan()
+	if _, err := l.r.etcd.Revoke(ctx, l.session.Lease()); err != nil {
+		l.r.log.WithError(err).Debug("the lead's lease is left to expire")
+	}
+}
+
+// fence is true only while this turn as leader lasts.
+func (l *Leadership) fence() clientv3.Cmp {
+	return clientv3.Compare(clientv3.CreateRevision(l.election.Key()), "=", l.election.Rev())
+}

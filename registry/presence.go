@@ -1,0 +1,308 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Presence is one machine's part of the cluster's state: its own key and the
+// states of its units, all on one lease. Join gives it; Run keeps it. It is
+// safe for concurrent use.
+type Presence struct {
+	r   *Registry
+	ttl time.Duration
+
+	// lost has room for one: somebody saw that the lease is gone, look now.
+	lost chan struct{}
+
+	// writing orders writes to etcd, so that an older value never overtakes a
+	// newer one. It is taken before mu, and held across requests.
+	writing sync.Mutex
+
+	mu      sync.Mutex
+	machine machine.Machine
+	lease   clientv3.LeaseID
+	renewed time.Time
+	resumed bool
+	states  map[unit.Name]record.State // what etcd holds, or will once dirty is flushed
+	dirty   map[unit.Name]bool         // names whose state (or absence) etcd may not hold yet
+	left    bool                       // Leave was called: nothing is put back any more
+}
+
+// RenewedAt is when the last successful renewal was sent: etcd keeps the lease
+// at least until then plus the TTL.
+func (p *Presence) RenewedAt() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.renewed
+}
+
+// Resumed reports whether Join took over the lease of an earlier fleetd of
+// this boot.
+func (p *Presence) Resumed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.resumed
+}
+
+// Run renews the lease until ctx ends, and puts the machine's keys back when
+// the lease ran out in an outage or when somebody deleted them. It ends
+// earlier only with a *DuplicateMachineError. It leaves the lease alive: the
+// next fleetd of this boot takes it over.
+func (p *Presence) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var guarding sync.WaitGroup
+	defer guarding.Wait()
+	defer cancel()
+	guarding.Go(func() { p.guard(ctx) })
+
+	pause := time.Duration(0)
+	for {
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-p.lost:
+			timer.Stop()
+		case <-timer.C:
+		}
+		err := p.renew(ctx)
+		var duplicate *DuplicateMachineError
+		switch {
+		case errors.As(err, &duplicate):
+			return err
+		case err != nil && ctx.Err() == nil:
+			p.r.log.WithError(err).Debug("lease not renewed: trying again")
+			pause = retryPause
+		default:
+			pause = p.ttl / 3
+		}
+	}
+}
+
+// renew keeps the lease alive, or joins anew when it is gone, and writes what
+// an outage left unwritten.
+func (p *Presence) renew(ctx context.Context) error {
+	sent := time.Now()
+	p.mu.Lock()
+	lease, left := p.lease, p.left
+	p.mu.Unlock()
+	if left {
+		return nil
+	}
+	_, err := p.keepAliveOnce(ctx, lease)
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		if err := p.rejoin(ctx); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	default:
+		p.mu.Lock()
+		p.renewed = sent
+		p.mu.Unlock()
+	}
+	return p.flush(ctx)
+}
+
+// rejoin follows an outage that outlived the lease.
+func (p *Presence) rejoin(ctx context.Context) error {
+	p.r.log.Warn("this machine's lease ran out: joining anew")
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	// A fresh one, so that nothing is locked while etcd is asked.
+	p.mu.Lock()
+	next := &Presence{r: p.r, ttl: p.ttl, machine: p.machine, states: map[unit.Name]record.State{}, dirty: map[unit.Name]bool{}}
+	p.mu.Unlock()
+	if err := next.join(ctx); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lease, p.renewed = next.lease, next.renewed
+	for name := range p.states {
+		p.dirty[name] = true
+	}
+	return nil
+}
+
+// guard watches the machine's own keys and has them put back when they vanish
+// though this host lives.
+func (p *Presence) guard(ctx context.Context) {
+	id := p.machine.ID
+	ranges := []keyRange{single(p.r.keys.machine(id)), prefixed(p.r.keys.statesOf(id))}
+	_ = p.r.follow(ctx, ranges, func(u Update) error { // ends with ctx only: the callback never fails
+		if p.missing(u) {
+			if err := p.flush(ctx); err != nil {
+				p.r.log.WithError(err).Debug("own keys not put back yet")
+			}
+		}
+		return nil
+	})
+}
+
+// missing marks as dirty what this machine said and etcd no longer holds.
+func (p *Presence) missing(u Update) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left {
+		return false
+	}
+	found := false
+	if u.Reset {
+		for name := range p.states {
+			if _, ok := u.View.States[record.Key{Machine: p.machine.ID, Unit: name}]; !ok {
+				p.dirty[name], found = true, true
+			}
+		}
+		if _, ok := u.View.Machines[p.machine.ID]; !ok {
+			p.seekLease()
+		}
+	}
+	for _, c := range u.Changes {
+		switch c := c.(type) {
+		case record.StateChange:
+			s, ours := p.states[c.Unit]
+			switch {
+			case c.New != nil || !ours:
+			case s.Target == unit.TargetNone:
+				delete(p.states, c.Unit) // the engine took note of the acknowledgement
+			default:
+				p.dirty[c.Unit], found = true, true
+			}
+		case record.MachineChange:
+			if c.New == nil {
+				p.r.log.Warn("this machine's presence key vanished from etcd: putting it back")
+				p.seekLease()
+				found = true
+			}
+		}
+	}
+	return found
+}
+
+// seekLease has Run look at once whether the lease still lives.
+func (p *Presence) seekLease() {
+	p.presenceDirty()
+	select {
+	case p.lost <- struct{}{}:
+	default:
+	}
+}
+
+func (p *Presence) presenceDirty() { p.dirty[""] = true } // no unit has the empty name: it stands for the machine's own key
+
+// Update changes what the machine says of itself.
+func (p *Presence) Update(ctx context.Context, m machine.Machine) error {
+	p.mu.Lock()
+	p.machine = m
+	p.presenceDirty()
+	p.mu.Unlock()
+	return p.flush(ctx)
+}
+
+// PutStates publishes states; a nil one deletes. They are remembered: what
+// could not be written now is written when etcd is back, and all of them again
+// when the lease had to be replaced. The error is for the log.
+func (p *Presence) PutStates(ctx context.Context, states map[unit.Name]*record.State) error {
+	p.mu.Lock()
+	for name, s := range states {
+		if s == nil {
+			delete(p.states, name)
+		} else {
+			p.states[name] = *s
+		}
+		p.dirty[name] = true
+	}
+	p.mu.Unlock()
+	return p.flush(ctx)
+}
+
+// States gives what this machine has said of its units. After Join resumed a
+// lease it is what the earlier fleetd said.
+func (p *Presence) States() map[unit.Name]record.State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[unit.Name]record.State, len(p.states))
+	for n, s := range p.states {
+		out[n] = s
+	}
+	return out
+}
+
+// flush writes all that is dirty.
+func (p *Presence) flush(ctx context.Context) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	p.mu.Lock()
+	if p.left {
+		p.mu.Unlock()
+		return nil
+	}
+	var ops []clientv3.Op
+	names := make([]unit.Name, 0, len(p.dirty))
+	for name := range p.dirty {
+		names = append(names, name)
+		ops = append(ops, p.op(name))
+	}
+	clear(p.dirty)
+	p.mu.Unlock()
+
+	for len(ops) > 0 {
+		n := min(len(ops), maxOps)
+		if _, err := p.r.txn(ctx, nil, ops[:n]); err != nil {
+			p.mu.Lock()
+			for _, name := range names {
+				p.dirty[name] = true
+			}
+			p.mu.Unlock()
+			if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+				p.mu.Lock()
+				p.seekLease()
+				p.mu.Unlock()
+			}
+			return fmt.Errorf("publishing states: %w", err)
+		}
+		ops, names = ops[n:], names[n:]
+	}
+	return nil
+}
+
+func (p *Presence) op(name unit.Name) clientv3.Op {
+	onLease := clientv3.WithLease(p.lease)
+	if name == "" {
+		return clientv3.OpPut(p.r.keys.machine(p.machine.ID), encode(p.machine), onLease)
+	}
+	key := p.r.keys.state(record.Key{Machine: p.machine.ID, Unit: name})
+	if s, ok := p.states[name]; ok {
+		return clientv3.OpPut(key, encode(s), onLease)
+	}
+	return clientv3.OpDelete(key)
+}
+
+// Leave ends the lease: the machine and its states vanish at once.
+func (p *Presence) Leave(ctx context.Context) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	p.mu.Lock()
+	lease := p.lease
+	p.left = true
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, p.r.timeout)
+	defer cancel()
+	if _, err := p.r.etcd.Revoke(ctx, lease); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return fmt.Errorf("ending this machine's lease (it runs out by itself in %s): %w", p.ttl, err)
+	}
+	return nil
+}

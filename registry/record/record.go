@@ -1,0 +1,79 @@
+// Package record holds what the cluster stores, as typed values: one struct
+// for each kind of key, and a Change for each kind of event. It is pure, so
+// that the planner can think about the cluster without knowing etcd. How the
+// values become keys, leases and transactions is registry's business alone.
+package record
+
+import (
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// ClusterID is the random name that the first engine gives the cluster. An
+// agent that finds another one, or none, keeps everything running and says so.
+type ClusterID string
+
+// Cluster is the key that says which cluster this is.
+type Cluster struct {
+	ID     ClusterID `json:"id"`
+	Schema string    `json:"schema"` // semver of the stored state
+}
+
+// Unit is what the user wants of one unit. Written by the API.
+type Unit struct {
+	File   unit.Hash   `json:"file"`   // key of the text in Files
+	Target unit.Target `json:"target"` // inactive, loaded, launched, or destroyed: to be withdrawn everywhere, then forgotten
+	// Restart counts the restarts asked for. An agent that speaks for a lower
+	// count restarts the unit once and then speaks for this one.
+	Restart uint64 `json:"restart,omitempty"`
+}
+
+// Spec is what a machine is told to do with a unit, and what its answer
+// speaks for.
+type Spec struct {
+	Target  unit.Target `json:"target"` // loaded, launched, or none: stop it and forget it
+	File    unit.Hash   `json:"file,omitempty"`
+	Restart uint64      `json:"restart,omitempty"`
+}
+
+// State is one machine's answer about one unit: what it has carried out, and
+// what its systemd says. Written by that agent, on its lease. A State whose
+// Target is none acknowledges a withdrawal: the unit has stopped and its file
+// is gone.
+type State struct {
+	Spec
+	unit.SystemdState
+	// Error says why the agent could not carry the instruction out; empty when
+	// it could (a unit that systemd started and that then failed is no error
+	// here: that is systemd's account).
+	Error string `json:"error,omitempty"`
+}
+
+// Overrides are the operator's words on a machine. They outlive its lease.
+type Overrides struct {
+	Metadata map[string]string `json:"metadata,omitempty"` // set, over the machine's own
+	Removed  []string          `json:"removed,omitempty"`  // keys of the machine's own metadata to hide
+	Cordoned bool              `json:"cordoned,omitempty"` // nothing new is placed here
+}
+
+// Apply gives the machine's metadata as the cluster sees it. It changes
+// neither argument.
+func (o Overrides) Apply(own map[string]string) map[string]string {
+	out := make(map[string]string, len(own)+len(o.Metadata))
+	for k, v := range own {
+		out[k] = v
+	}
+	for _, k := range o.Removed {
+		delete(out, k)
+	}
+	for k, v := range o.Metadata {
+		out[k] = v
+	}
+	return out
+}
+
+// Key names a unit on a machine: a placement or a state.
+type Key struct {
+	Machine machine.ID
+	Unit    unit.Name
+}
