@@ -46,7 +46,6 @@ func readID(path string) (ID, error) {
 	return id, nil
 }
 
-
 // readBootID reads the kernel's id of this boot: a UUID with dashes.
 func readBootID(path string) (BootID, error) {
 	s, err := readLine(path)

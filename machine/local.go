@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -24,7 +25,7 @@ type Settings struct {
 // no valid machine-id or boot-id, or if no address can be found (ErrNoAddress,
 // with everything else filled in).
 func Local(s Settings) (Machine, error) {
-	path := func(name string) string { return filepath.Join("/", s.Root, name) }
+	path := func(name string) string { return filepath.Join(cmp.Or(s.Root, "/"), name) }
 	if s.MachineIDFile == "" {
 		s.MachineIDFile = path("/etc/machine-id")
 	}

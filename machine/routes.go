@@ -13,10 +13,10 @@ const (
 	routeUp     = 0x1
 	routeReject = 0x200
 
-	addrTemporary = 0x01
-	addrDADFailed = 0x08
+	addrTemporary  = 0x01
+	addrDADFailed  = 0x08
 	addrDeprecated = 0x20
-	addrTentative = 0x40
+	addrTentative  = 0x40
 )
 
 // defaultRoute is one way out of the host.

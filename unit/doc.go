@@ -6,5 +6,20 @@
 // the planner reads. States are the words that fleet and systemd use for what
 // a unit should be and is.
 //
+// Parse reads exactly what systemd reads, and refuses what systemd would skip
+// with a warning in a log on some host: a unit is refused where its author
+// sees it. What is wrong with a unit is told as Problems, each with its line
+// and a remedy.
+//
+// # Metadata rules
+//
+// MachineMetadata takes pairs: region=eu, disk!=hdd, ram>=2048, kernel<6.0.
+// Pairs with "=" for the same key are alternatives; all else must hold. A
+// machine without the key meets "!=" and nothing else. The operators < <= > >=
+// order whole numbers as numbers and dotted ones as versions, part by part:
+// 5.10 comes after 5.9. So write decimals with the same number of digits. A
+// machine's value that is neither (large, 16GB) meets none of the four; in a
+// unit file it is refused.
+//
 // The package is pure: no I/O, no clock, no logging.
 package unit

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // MaxFileSize is the largest unit file, in bytes. A file must fit into one
@@ -98,9 +99,9 @@ func (p *parser) run() {
 func (p *parser) header(text string, line int) {
 	name := strings.TrimSuffix(text[1:], "]")
 	if len(name) != len(text)-2 {
-		p.file.problem(line, abridge(text), "a section header without its closing bracket", "end the line with ]")
+		p.file.problem(line, "", fmt.Sprintf("%q has no closing bracket", abridge(text)), "write a section header on a line of its own, as in [Service]")
 	} else if msg, remedy := checkSection(name); msg != "" {
-		p.file.problem(line, abridge(text), msg, remedy)
+		p.file.problem(line, label(name, ""), msg, remedy)
 	}
 	// A header that is wrong still begins a section: what follows it should
 	// not be reported as belonging to the one before.
@@ -121,10 +122,10 @@ func (p *parser) assignment(text string, line int) {
 	name = strings.TrimRight(name, space)
 	switch {
 	case !ok:
-		p.file.problem(line, "["+p.section+"]", fmt.Sprintf("%q has no \"=\"", abridge(text)),
+		p.file.problem(line, label(p.section, ""), fmt.Sprintf("%q has no \"=\"", abridge(text)),
 			`write Name=value; a line that goes on needs a backslash as its very last character`)
 	case name == "":
-		p.file.problem(line, "["+p.section+"]", fmt.Sprintf("%q has no name before its \"=\"", abridge(text)),
+		p.file.problem(line, label(p.section, ""), fmt.Sprintf("%q has no name before its \"=\"", abridge(text)),
 			"write Name=value, or put a # before it to make it a comment")
 	default:
 		p.file.options = append(p.file.options,
@@ -164,6 +165,21 @@ func meansXFleet(name string) bool {
 		}
 	}
 	return rest == ""
+}
+
+// label names an option, or a section without one, in a problem: printable and
+// not too long, whatever the file has.
+func label(section, name string) string {
+	s := "[" + abridge(section) + "]"
+	if name != "" {
+		s += " " + abridge(name)
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
 }
 
 // abridge shortens text to quote it in a problem.

@@ -47,7 +47,7 @@ func FromOptions(opts []Option) *File {
 // unwritable says why an option can't be written so that systemd reads it back
 // as that same option.
 func (o *Option) unwritable() (Problem, bool) {
-	p := Problem{Option: fmt.Sprintf("[%s] %s", abridge(o.Section), abridge(o.Name))}
+	p := Problem{Option: label(o.Section, o.Name)}
 	name := strings.Trim(o.Name, space)
 	if msg, remedy := checkSection(o.Section); msg != "" {
 		p.Msg, p.Remedy = msg, remedy

@@ -107,6 +107,18 @@ func lookupOption(name string) (opt option, legacy, ok bool) {
 	return 0, false, false
 }
 
+// optionRemedy suggests the option that somebody may have meant, by its
+// current name.
+func optionRemedy(name string) string {
+	names := append(optionNames[:], "X-ConditionMachineID", "X-ConditionMachineOf",
+		"X-ConditionMachineMetadata", "X-Conflicts")
+	if near := closest(name, names); near != "" {
+		opt, _, _ := lookupOption(near)
+		return "did you mean " + optionNames[opt] + "?"
+	}
+	return "known are " + strings.Join(optionNames[:], ", ")
+}
+
 // reader turns the assignments of [X-Fleet] into Requirements.
 type reader struct {
 	name     Name
@@ -140,11 +152,7 @@ func (f *File) requirements(name Name) (Requirements, Problems) {
 func (r *reader) collect(o *Option) {
 	opt, legacy, ok := lookupOption(o.Name)
 	if !ok {
-		remedy := "known are " + strings.Join(optionNames[:], ", ")
-		if near := closest(o.Name, optionNames[:]); near != "" {
-			remedy = "did you mean " + near + "?"
-		}
-		r.problem(o, "unknown option", remedy)
+		r.problem(o, "unknown option", optionRemedy(o.Name))
 		return
 	}
 	list := &r.current[opt]
@@ -193,8 +201,12 @@ func (r *reader) unify(opt option) {
 }
 
 func (r *reader) problem(o *Option, msg, remedy string) {
+	if r.template { // nobody wrote the placeholder
+		msg = strings.ReplaceAll(msg, placeholder, "%i")
+		remedy = strings.ReplaceAll(remedy, placeholder, "%i")
+	}
 	r.problems = append(r.problems, Problem{
-		Line: o.Line, Option: "[" + sectionXFleet + "] " + abridge(o.Name), Msg: msg, Remedy: remedy,
+		Line: o.Line, Option: label(sectionXFleet, o.Name), Msg: msg, Remedy: remedy,
 	})
 }
 
@@ -299,7 +311,7 @@ func (r *reader) readMetadata() {
 			}
 			rule, msg, remedy := parsePair(pair)
 			if msg != "" {
-				r.problem(o, fmt.Sprintf("%q %s", abridge(pair), msg), remedy)
+				r.problem(o, fmt.Sprintf("%q %s", abridge(raw), msg), remedy)
 				continue
 			}
 			rule.Line = o.Line
