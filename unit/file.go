@@ -87,7 +87,9 @@ func (p *parser) run() {
 		case len(p.file.problems) >= maxProblems:
 			p.file.problem(line, "", "too many problems to go on", "is this a unit file?")
 			return
-		case text == "":
+		case text == "", p.section == "" && isComment(text):
+			// The latter is a comment that a byte order mark hides from the
+			// lexer; systemd takes no notice of anything there.
 		case text[0] == '[':
 			p.header(text, line)
 		default:
@@ -127,6 +129,9 @@ func (p *parser) assignment(text string, line int) {
 	case name == "":
 		p.file.problem(line, label(p.section, ""), fmt.Sprintf("%q has no name before its \"=\"", abridge(text)),
 			"write Name=value, or put a # before it to make it a comment")
+	case strings.HasPrefix(name, bom), isComment(name):
+		p.file.problem(line, label(p.section, ""), fmt.Sprintf("%q has a byte order mark before it", abridge(text)),
+			"remove it: only a file's first bytes may be one")
 	default:
 		p.file.options = append(p.file.options,
 			Option{Section: p.section, Name: name, Value: strings.TrimLeft(value, space), Line: line})

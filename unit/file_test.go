@@ -75,6 +75,8 @@ func TestParseRefuses(t *testing.T) {
 		{"surrogate", "[Unit]\nA=\xed\xa0\x80", "line 2: the file has bytes that aren't UTF-8 in it: write unit files as UTF-8 text"},
 		{"noncharacter", "[Unit]\nA=\uffff", "line 2: the file has a Unicode noncharacter in it: write unit files as UTF-8 text"},
 		{"after CRLF", "[Unit]\r\n\r\nA=\x00", "line 3: the file has a NUL byte in it: write unit files as UTF-8 text"},
+		{"two byte order marks", "\ufeff[Unit]\n\ufeffA=b", "line 2: [Unit]: \"\\ufeffA=b\" has a byte order mark before it: remove it: only a file's first bytes may be one"},
+		{"a comment behind a byte order mark", "[Unit]\n\ufeff#A=b", "line 2: [Unit]: \"#A=b\" has a byte order mark before it: remove it: only a file's first bytes may be one"},
 		{"control characters", "[Uni\x1bt]\nA=b", "line 1: [Uni\ufffdt]: a section name with '\\x1b' in it: write a name in brackets, as in [Service]"},
 		{"size", "[Unit]\nA=" + strings.Repeat("x", MaxFileSize), "the file has 524297 bytes, more than the 524288 that fleet stores: " +
 			"keep scripts and data out of the unit file, in files or an image of their own"},

@@ -57,11 +57,11 @@ func (l *lexer) next() (text string, line int, ok bool) {
 		if !more {
 			return strings.Trim(joined.String(), space), line, line > 0
 		}
+		if isComment(s) { // before the mark is cut, as in systemd
+			continue
+		}
 		if !l.bomCut && strings.HasPrefix(s, bom) {
 			s, l.bomCut = s[len(bom):], true
-		}
-		if isComment(s) {
-			continue
 		}
 		if line == 0 {
 			line = l.line

@@ -89,7 +89,7 @@ func TestClosest(t *testing.T) {
 		{"machineof", "MachineOf"},
 		{"MachinOf", "MachineOf"},
 		{"MachineMetaData", "MachineMetadata"},
-		{"Confilcts", "Conflicts"},
+		{"Conflict", "Conflicts"},
 		{"globally", "Global"},
 		{"Wednesday", ""},
 		{"", ""},

@@ -89,17 +89,19 @@ var lineBreaks = strings.NewReplacer("\r\n", "\n", "\n\r", "\n", "\r", "\n")
 func writeValue(b *strings.Builder, value string) {
 	value = strings.Trim(value, space)
 	if !strings.ContainsAny(value, "\r\n") {
-		b.WriteString(unescapeEnd(value))
+		b.WriteString(endLine(value))
 		return
 	}
 	var pieces []string // physical lines to be, without their backslashes
 	continued := true   // the line break before this line is a continuation
-	for _, line := range strings.Split(lineBreaks.Replace(value), "\n") {
+	lines := strings.Split(lineBreaks.Replace(value), "\n")
+	for i, line := range lines {
 		if continued && len(pieces) > 0 && isComment(line) {
 			continue // systemd skips it too
 		}
 		text := line
-		if continues(line) {
+		goesOn := continues(line) && i < len(lines)-1
+		if goesOn {
 			text = line[:len(line)-1]
 		}
 		if continued {
@@ -107,7 +109,7 @@ func writeValue(b *strings.Builder, value string) {
 		} else {
 			pieces[len(pieces)-1] += " " + text
 		}
-		continued = continues(line)
+		continued = goesOn
 	}
 	out := pieces[0]
 	for _, piece := range pieces[1:] {
@@ -117,14 +119,14 @@ func writeValue(b *strings.Builder, value string) {
 			out += "\\\n" + piece
 		}
 	}
-	b.WriteString(unescapeEnd(strings.TrimRight(out, space)))
+	b.WriteString(endLine(strings.TrimRight(out, space)))
 }
 
-// unescapeEnd takes off the backslash that would make the line after this one
-// part of it. systemd does the same at the end of a file.
-func unescapeEnd(s string) string {
-	for continues(s) {
-		s = strings.TrimRight(s[:len(s)-1], space)
+// endLine puts a space behind a backslash that would make the next line part of
+// this one. It is no part of the value.
+func endLine(s string) string {
+	if continues(s) {
+		return s + " "
 	}
 	return s
 }

@@ -12,7 +12,7 @@ const sectionXFleet = "X-Fleet"
 type Isolation string
 
 const (
-	// IsolationKeep, the default, keeps the unit running.
+	// IsolationKeep keeps the unit running. It is the default.
 	IsolationKeep Isolation = ""
 	// IsolationStop stops it before it may be started on another host.
 	IsolationStop Isolation = "stop"
