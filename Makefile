@@ -1,0 +1,70 @@
+# fleet: make alone prints what there is to make.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+.DEFAULT_GOAL := help
+
+VERSION := 2.0.0-dev
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
+DATE    := $(shell date -u +%Y-%m-%dT%H:%M:%SZ)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildDate=$(DATE)
+
+# What is costly to make and may outlive a checkout: tools, the hosts' root
+# filesystem.
+export FLEET_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fleet
+GOLANGCI := $(FLEET_CACHE)/tools/golangci-lint-v2.15.0
+
+.PHONY: help
+help: ## print this
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/fleetd and bin/fleetctl, static
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./fleetd ./fleetctl
+
+.PHONY: test
+test: unit functional ## every test there is, on real hosts too (as root)
+
+.PHONY: unit
+unit: tools ## the tests that need no host, under the race detector
+	go vet ./...
+	go test -race -timeout 10m $$(go list ./... | grep -v '/functional')
+
+.PHONY: functional
+functional: build tools ## the tests on three real hosts (as root)
+	go test -count=1 -timeout 15m ./functional/...
+
+.PHONY: tools
+tools:
+	@.ci/install
+
+.PHONY: lint
+lint: $(GOLANGCI) ## go vet, staticcheck and more
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	@echo "building golangci-lint v2.15.0 (about two minutes, once)"
+	@mkdir -p $(dir $@)
+	GOBIN=$(dir $@)new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	mv $(dir $@)new/golangci-lint $@
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: bench
+bench: ## speed, as ratios to a floor measured in the same run
+	go test -run '^$$' -bench . -benchtime 1s $$(go list ./... | grep -v '/functional')
+
+.PHONY: demo
+demo: build ## three real hosts, one cluster, a docker service that survives the loss of its host
+	go run ./functional/demo up
+
+.PHONY: demo-down
+demo-down: ## remove what make demo left
+	go run ./functional/demo down
+
+.PHONY: clean
+clean: ## remove what was built here (not the cache: rm -r $FLEET_CACHE)
+	rm -rf bin functional/failed

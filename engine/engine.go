@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+)
+
+const (
+	// retryPause is how long the engine waits after a failed turn.
+	retryPause = 500 * time.Millisecond
+	// minSafetyNet is the least time between two comparisons with a fresh
+	// snapshot: all work is driven by events, and the comparison must find
+	// nothing (a metric counts what it does find).
+	minSafetyNet = 2 * time.Minute
+)
+
+// Options say what an engine works with.
+type Options struct {
+	Registry *registry.Registry
+	Machine  machine.ID
+	// AgentTTL is how long an agent may be silent: what a machine that is
+	// missing at the start of a turn is given to come back.
+	AgentTTL time.Duration
+	// SafetyNet is the time between comparisons with a fresh snapshot; raised
+	// to two minutes if it is less.
+	SafetyNet time.Duration
+	// KnownCluster gives the id by which this host knows its cluster, "" if it
+	// has joined none yet.
+	KnownCluster func() record.ClusterID
+	Log          *logrus.Entry
+	Metrics      prometheus.Registerer
+}
+
+// Engine takes part in the election and leads when elected.
+type Engine struct {
+	opts    Options
+	log     *logrus.Entry
+	metrics *metrics
+
+	mu      sync.Mutex
+	leading bool
+	trouble error // why the leader changes nothing, nil when all is well
+}
+
+// New makes an engine; Run starts it.
+func New(opts Options) *Engine {
+	opts.SafetyNet = max(opts.SafetyNet, minSafetyNet)
+	return &Engine{opts: opts, log: opts.Log, metrics: newMetrics(opts.Metrics)}
+}
+
+// leaderTTL is well below the agents' TTL: when a leader's host dies, the next
+// leader must be there to see the host's presence run out, else it would have
+// to give the host another chance.
+func leaderTTL(agentTTL time.Duration) time.Duration {
+	return min(5*time.Second, max(2*time.Second, agentTTL/3))
+}
+
+// Run campaigns and leads until ctx ends, and then hands the lead over.
+func (e *Engine) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := e.turn(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case errors.Is(err, registry.ErrDeposed):
+			e.log.Info("another engine leads now")
+		case err != nil:
+			e.log.WithError(err).Warn("this turn as leader ended: campaigning again")
+			pause(ctx, retryPause)
+		}
+	}
+	return ctx.Err()
+}
+
+// turn is one campaign and, once elected, one lead.
+func (e *Engine) turn(ctx context.Context) error {
+	lead, err := e.opts.Registry.Campaign(ctx, e.opts.Machine, leaderTTL(e.opts.AgentTTL))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := lead.Resign(ctx); err != nil {
+			e.log.WithError(err).Debug("the lead is left to expire")
+		}
+	}()
+	e.log.Info("this engine leads the cluster")
+	e.metrics.leaderStart.SetToCurrentTime()
+	e.setLeading(true)
+	defer func() {
+		e.metrics.leaderStart.Set(0)
+		e.setLeading(false)
+	}()
+	return e.lead(ctx, lead)
+}
+
+func (e *Engine) setLeading(is bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.leading, e.trouble = is, nil
+}
+
+// Leading reports whether this engine leads now.
+func (e *Engine) Leading() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.leading
+}
+
+// Trouble says why this leader changes nothing, or nil.
+func (e *Engine) Trouble() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.trouble
+}
+
+// setTrouble logs a trouble once, and its end.
+func (e *Engine) setTrouble(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case err != nil && (e.trouble == nil || e.trouble.Error() != err.Error()):
+		e.log.Error(err)
+	case err == nil && e.trouble != nil:
+		e.log.Info("the cluster's key is well again: scheduling goes on")
+	}
+	e.trouble = err
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,85 @@
+// Command fleetd is one host's part of the cluster: the agent that drives the
+// host's systemd, an engine that may be elected to schedule, and the API.
+// fleetd etcd runs the etcd server that is built in; fleetd dev is a whole
+// cluster of one host in one process.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/fleet-project/fleet/fleetd/manager"
+	"github.com/spf13/cobra"
+)
+
+// Set by the build (make build).
+var (
+	version   = "unknown"
+	commit    = "unknown"
+	buildDate = "unknown"
+)
+
+func main() {
+	manager.Main() // takes over in the helper process of a private manager
+	root := rootCommand()
+	root.SetArgs(doubleDashes(os.Args[1:]))
+	if err := root.Execute(); err != nil {
+		fmt.Fprintf(os.Stderr, "fleetd: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func rootCommand() *cobra.Command {
+	var opts runOptions
+	root := &cobra.Command{
+		Use:   "fleetd",
+		Short: "One host's part of a fleet cluster: agent, engine and API",
+		Long: `fleetd joins this host to the cluster whose state is in etcd: it drives the
+host's systemd, takes part in the election of the engine that schedules, and
+serves the API that fleetctl speaks.
+
+Configuration: /etc/fleet/fleet.conf, over it the environment (FLEET_<KEY>).
+To try fleet on this machine alone, run: fleetd dev`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return runDaemon(cmd.Context(), opts) },
+	}
+	root.SetVersionTemplate(versionText())
+	root.Flags().StringVar(&opts.config, "config", "", "configuration file (default /etc/fleet/fleet.conf, if there)")
+	root.AddCommand(devCommand(), etcdCommand(), &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), versionText()) },
+	})
+	root.CompletionOptions.DisableDefaultCmd = true
+	return root
+}
+
+func versionText() string {
+	return fmt.Sprintf("fleetd version %s\ncommit %s\n%s %s/%s\nbuilt %s\n",
+		version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, buildDate)
+}
+
+// doubleDashes takes Go's single-dash flags, which deployed unit files use
+// (fleetd -config F), as the double-dash ones they are. What follows a
+// subcommand is that command's own business.
+func doubleDashes(args []string) []string {
+	out := append([]string(nil), args...)
+	for i, a := range out {
+		if !strings.HasPrefix(a, "-") {
+			if i > 0 && !strings.Contains(out[i-1], "=") && strings.HasPrefix(out[i-1], "--config") {
+				continue // the flag's value
+			}
+			break
+		}
+		if len(a) > 2 && a[1] != '-' {
+			out[i] = "-" + a
+		}
+	}
+	return out
+}
