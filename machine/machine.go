@@ -1,5 +1,6 @@
 // Package machine says who a host is: its identity, addresses, metadata and
-// capacity. It reads them from the local system; it talks to nobody.
+// capacity. It reads them from the local system (Local); it talks to nobody.
+// What the other hosts are is the registry's to know.
 package machine
 
 // ID is a host's /etc/machine-id: 32 lower-case hexadecimal digits.

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"cmp"
+	"encoding/hex"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -91,15 +92,9 @@ func passing6(text string) map[netip.Addr]bool {
 		if err != nil || flags&(addrTemporary|addrDADFailed|addrDeprecated|addrTentative) == 0 {
 			continue
 		}
-		var raw [16]byte
-		for i := range raw {
-			b, err := strconv.ParseUint(f[0][2*i:2*i+2], 16, 8)
-			if err != nil {
-				break
-			}
-			raw[i] = byte(b)
+		if raw, err := hex.DecodeString(f[0]); err == nil {
+			passing[netip.AddrFrom16([16]byte(raw))] = true
 		}
-		passing[netip.AddrFrom16(raw)] = true
 	}
 	return passing
 }

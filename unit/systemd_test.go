@@ -75,7 +75,7 @@ func TestLikeSystemd(t *testing.T) {
 	end := rapid.SampledFrom([]string{"\n", "\n", "\n", "\r\n", "\r", "\n\r", "\n\n", " \\\n", "\\\n", "\\\r\n", "\\\\\\\n", "\n\t \n"})
 	line := rapid.SampledFrom([]string{
 		"WantedBy=", "WantedBy=a.target", "WantedBy = b.target c.target", "\tWantedBy=d.target \t", " e.target", "f.target",
-		"# g.target", "  ; h.target", "#", "; WantedBy=i.target", "[Install]", "[Unit]", "[X-Mine]", " [Install] ", "", "Also=", "\ufeff", "\ufeff#",
+		"# g.target", "  ; h.target", "#", "; WantedBy=i.target", "[Install]", "[Unit]", "[X-Mine]", " [Install] ", "", "Unknown=x", "\ufeff", "\ufeff#",
 		"WantedBy=\ufeffj.target",
 	})
 	rapid.Check(t, func(t *rapid.T) {
