@@ -135,14 +135,14 @@ func (f *File) requirements(name Name) (Requirements, Problems) {
 		at := name.at()
 		r.name = name[:at+1] + placeholder + name[at+1:]
 	}
-	any := false
+	found := false
 	for i := range f.options {
 		if f.options[i].Section == sectionXFleet {
 			r.collect(&f.options[i])
-			any = true
+			found = true
 		}
 	}
-	if any {
+	if found {
 		r.read()
 	}
 	return r.req, r.problems
