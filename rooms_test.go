@@ -1,0 +1,125 @@
+// Package fleet_test holds the policy of the house: which room may import
+// which. See docs/architecture.md.
+package fleet_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/fleet-project/fleet/"
+
+// mayImport lists, for each room, the rooms below it that it may import. A
+// room is named by its path; one that is missing here fails the test.
+var mayImport = map[string][]string{
+	"unit":                {},
+	"machine":             {"unit"},
+	"registry/record":     {"unit", "machine"},
+	"registry":            {"unit", "machine", "registry/record"},
+	"registry/etcdtest":   {},
+	"engine/planner":      {"unit", "machine", "registry/record"},
+	"engine":              {"unit", "machine", "registry", "registry/record", "engine/planner"},
+	"agent/systemd":       {"unit", "machine"},
+	"agent":               {"unit", "machine", "registry", "registry/record", "agent/systemd"},
+	"api":                 {"unit"},
+	"api/server":          {"unit", "machine", "registry", "registry/record", "engine/planner", "api"},
+	"fleetctl/ssh":        {},
+	"fleetctl":            {"unit", "api", "fleetctl/ssh"},
+	"fleetd/config":       {"machine", "registry"},
+	"fleetd/manager":      {},
+	"fleetd":              {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "fleetd/config", "fleetd/manager"},
+	"functional/platform": {},
+	"functional/cluster":  {"functional/platform"},
+	"functional/demo":     {"functional/platform", "functional/cluster"},
+	"functional":          {"api", "functional/platform", "functional/cluster"},
+	"examples/echo":       {},
+}
+
+// onlyIn says which rooms alone may import a library: what it speaks is those
+// rooms' secret.
+var onlyIn = map[string][]string{
+	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest"},
+	"go.etcd.io/etcd/server":                {"fleetd", "registry/etcdtest"},
+	"github.com/godbus/dbus":                {"agent/systemd", "fleetd/manager"},
+	"github.com/coreos/go-systemd/v22/dbus": {"agent/systemd", "fleetd/manager"},
+}
+
+// never lists what a room must not link, however deep: fleetctl stays small,
+// and what is pure stays pure.
+var never = map[string][]string{
+	"fleetctl":        {"go.etcd.io/etcd", "google.golang.org/grpc", "github.com/prometheus"},
+	"unit":            {"net", "os/exec", "log", "github.com/sirupsen/logrus"},
+	"registry/record": {"go.etcd.io/etcd", "net/http"},
+	"engine/planner":  {"go.etcd.io/etcd", "net/http", "github.com/sirupsen/logrus", "log"},
+}
+
+type goPackage struct {
+	ImportPath string
+	Doc        string
+	GoFiles    []string
+	Imports    []string
+	Deps       []string
+}
+
+func TestRoomsImportOnlyRoomsBelow(t *testing.T) {
+	for _, p := range packages(t) {
+		room := strings.TrimPrefix(p.ImportPath, module)
+		if len(p.GoFiles) == 0 {
+			continue // tests only
+		}
+		allowed, known := mayImport[room]
+		if !known {
+			t.Errorf("room %s is not in mayImport: say here what it may import, and in docs/architecture.md what it is for", room)
+			continue
+		}
+		if p.Doc == "" {
+			t.Errorf("room %s has no package comment that says what it is for", room)
+		}
+		for _, imp := range p.Imports {
+			if below, ours := strings.CutPrefix(imp, module); ours && !slices.Contains(allowed, below) {
+				t.Errorf("room %s imports %s, which is not below it", room, below)
+			}
+			for lib, rooms := range onlyIn {
+				if strings.HasPrefix(imp, lib) && !slices.Contains(rooms, room) {
+					t.Errorf("room %s imports %s, which only %v may", room, imp, rooms)
+				}
+			}
+		}
+		for _, dep := range p.Deps {
+			for _, lib := range never[room] {
+				if dep == lib || strings.HasPrefix(dep, lib+"/") && strings.Contains(lib, ".") {
+					t.Errorf("room %s links %s, which it must not", room, dep)
+				}
+			}
+		}
+	}
+}
+
+// packages lists the module's packages as the go command sees them.
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Doc,GoFiles,Imports,Deps", "./...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) < 5 {
+		t.Fatalf("go list found only %d packages", len(all))
+	}
+	return all
+}
