@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,39 +48,60 @@ var validMachineID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // Boot adds a host and returns when it has booted. Several may boot at a time.
 func (p *Platform) Boot(ctx context.Context, spec HostSpec) (*Host, error) {
-	if err := checkName("host", spec.Name); err != nil {
-		return nil, err
-	}
-	if spec.MachineID == "" {
-		spec.MachineID = randomHex(16)
-	}
-	if !validMachineID.MatchString(spec.MachineID) {
-		return nil, fmt.Errorf("boot %s: machine id %q: want 32 hex digits", spec.Name, spec.MachineID)
-	}
-	archive, err := p.firstFiles(spec)
-	if err != nil {
-		return nil, fmt.Errorf("boot %s: %w", spec.Name, err)
-	}
-	h, err := p.addHost(spec)
+	hosts, err := p.BootAll(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.boot(ctx, archive); err != nil {
-		err = fmt.Errorf("boot %s: %w", spec.Name, err)
-		return nil, errors.Join(err, h.Remove(context.WithoutCancel(ctx)))
+	return hosts[0], nil
+}
+
+// BootAll boots hosts in parallel; their addresses are in the order of specs.
+// If one fails, those of them that booted are still there.
+func (p *Platform) BootAll(ctx context.Context, specs ...HostSpec) ([]*Host, error) {
+	hosts := make([]*Host, len(specs))
+	errs := make([]error, len(specs))
+	var booting sync.WaitGroup
+	for i, spec := range specs {
+		if spec.MachineID == "" {
+			spec.MachineID = randomHex(16)
+		}
+		archive, err := p.firstFiles(spec)
+		if err == nil {
+			hosts[i], err = p.addHost(spec)
+		}
+		if err != nil {
+			errs[i] = fmt.Errorf("boot %s: %w", spec.Name, err)
+			continue
+		}
+		booting.Go(func() {
+			if err := hosts[i].boot(ctx, archive); err != nil {
+				err = fmt.Errorf("boot %s: %w", spec.Name, err)
+				errs[i] = errors.Join(err, hosts[i].Remove())
+			}
+		})
 	}
-	return h, nil
+	booting.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return hosts, nil
 }
 
 // addHost gives the host a number, and so an address, and a disk.
 func (p *Platform) addHost(spec HostSpec) (*Host, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil, fmt.Errorf("boot %s: platform %s is closed", spec.Name, p.desc.Name)
+	if err := checkName("host", spec.Name); err != nil {
+		return nil, err
+	}
+	if !validMachineID.MatchString(spec.MachineID) {
+		return nil, fmt.Errorf("machine id %q: want 32 hex digits", spec.MachineID)
+	}
+	if p.closing.Err() != nil {
+		return nil, p.errClosed()
 	}
 	if p.hosts[spec.Name] != nil {
-		return nil, fmt.Errorf("boot %s: platform %s has a host of that name", spec.Name, p.desc.Name)
+		return nil, fmt.Errorf("platform %s has a host of that name", p.desc.Name)
 	}
 	used := map[int]bool{}
 	for _, h := range p.hosts {
@@ -90,7 +112,7 @@ func (p *Platform) addHost(spec HostSpec) (*Host, error) {
 		number++
 	}
 	if number >= maxHosts {
-		return nil, fmt.Errorf("boot %s: platform %s is full", spec.Name, p.desc.Name)
+		return nil, fmt.Errorf("platform %s is full", p.desc.Name)
 	}
 	layers := make([]string, 0, len(spec.Layers))
 	for _, layer := range spec.Layers {
@@ -99,7 +121,7 @@ func (p *Platform) addHost(spec HostSpec) (*Host, error) {
 			return nil, err
 		}
 		if !isDir(abs) {
-			return nil, fmt.Errorf("boot %s: layer %s is not a directory", spec.Name, layer)
+			return nil, fmt.Errorf("layer %s is not a directory", layer)
 		}
 		layers = append(layers, abs)
 	}
@@ -118,9 +140,14 @@ func (p *Platform) addHost(spec HostSpec) (*Host, error) {
 
 // boot starts the host and waits until its systemd says that it has booted.
 func (h *Host) boot(ctx context.Context, archive []byte) error {
+	if err := h.platform.beginBoot(); err != nil {
+		return err
+	}
+	defer h.platform.booting.Done()
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
+	defer context.AfterFunc(h.platform.closing, cancel)()
 	notify := filepath.Join(h.platform.hostsDir(), h.desc.Name+".notify")
 	_ = os.Remove(notify)
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
@@ -129,8 +156,7 @@ func (h *Host) boot(ctx context.Context, archive []byte) error {
 	}
 	defer conn.Close()
 
-	peers := h.platform.hostsFile()
-	exited, err := h.launch(ctx, archive, notify, peers)
+	exited, err := h.launch(ctx, archive, notify)
 	if err != nil {
 		return h.bootFailed(err)
 	}
@@ -146,15 +172,25 @@ func (h *Host) boot(ctx context.Context, archive []byte) error {
 	if err != nil {
 		return h.bootFailed(err)
 	}
-	// Hosts that were added while this one booted haven't told it their names.
-	if now := h.platform.hostsFile(); now != peers {
-		if err := h.learnNames(ctx, now); err != nil {
-			return err
-		}
+	if err := h.platform.spreadNames(ctx); err != nil {
+		return err
 	}
 	fmt.Fprintf(h.platform.out, "%s is up at %s after %s\n", h.desc.Name, h.IP(), elapsed(began))
 	return nil
 }
+
+// beginBoot keeps Close waiting, or refuses.
+func (p *Platform) beginBoot() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing.Err() != nil {
+		return p.errClosed()
+	}
+	p.booting.Add(1)
+	return nil
+}
+
+func (p *Platform) errClosed() error { return fmt.Errorf("platform %s is closed", p.desc.Name) }
 
 const bootTimeout = 2 * time.Minute
 
@@ -167,22 +203,16 @@ func (h *Host) bootFailed(err error) error {
 }
 
 // launch starts the host's processes. What ends them is reported once.
-func (h *Host) launch(ctx context.Context, archive []byte, notify, peers string) (<-chan error, error) {
+func (h *Host) launch(ctx context.Context, archive []byte, notify string) (<-chan error, error) {
 	disk, network := h.disk(), h.platform.desc.Net
 	overlay, err := disk.overlay(h.platform.desc.RootFS, h.desc.Layers)
 	if err != nil {
 		return nil, err
 	}
-	// nspawn divides its cgroup; a clean one each time keeps that simple.
-	if err := removeCgroup(h.nspawnCgroup()); err != nil {
+	if err := h.renewCgroups(); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{h.nspawnCgroup(), h.execCgroup()} {
-		if err := makeCgroup(dir); err != nil {
-			return nil, err
-		}
-	}
-	cgroup, err := os.Open(h.nspawnCgroup())
+	cgroup, err := os.Open(h.launchCgroup())
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +233,7 @@ func (h *Host) launch(ctx context.Context, archive []byte, notify, peers string)
 	cmd.Dir = "/"
 	cmd.Env = []string{
 		"PATH=" + toolPath,
-		"OVERLAY=" + overlay, "ROOT=" + disk.root(), "HOST=" + h.desc.Name, "PEERS=" + peers,
+		"CGROUP=" + h.nspawnCgroup(), "OVERLAY=" + overlay, "ROOT=" + disk.root(), "HOST=" + h.desc.Name, "PEERS=" + h.platform.hostsFile(),
 		"ADDRESS=" + h.IP() + "/24", "GATEWAY=" + network.gateway().String(),
 		"NOTIFY_SOCKET=" + notify,
 	}
@@ -248,6 +278,27 @@ func (h *Host) launch(ctx context.Context, archive []byte, notify, peers string)
 	return exited, stdin.Close()
 }
 
+// renewCgroups makes the host's cgroups anew: Linux 6.18, for one, kills whatever
+// is started directly in a cgroup that has ever been killed (clone3 compares
+// the new process's kill_seq with that of the wrong cgroup).
+func (h *Host) renewCgroups() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.execDir != nil {
+		h.execDir.Close()
+		h.execDir = nil
+	}
+	for _, dir := range []string{h.launchCgroup(), h.nspawnCgroup(), h.execCgroup()} {
+		if err := removeCgroup(dir); err != nil {
+			return err
+		}
+		if err := makeCgroup(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // waitReady reads what nspawn notifies of until the host's systemd is ready.
 func waitReady(conn *net.UnixConn) error {
 	buf := make([]byte, 4096)
@@ -273,9 +324,33 @@ func (p *Platform) hostsFile() string {
 	return b.String()
 }
 
-// learnNames adds lines to the host's /etc/hosts.
+// spreadNames tells every running host of all hosts: of those that were added
+// since it started.
+func (p *Platform) spreadNames(ctx context.Context) error {
+	names := p.hostsFile()
+	var telling sync.WaitGroup
+	hosts := p.Hosts()
+	errs := make([]error, len(hosts))
+	for i, h := range hosts {
+		telling.Go(func() { errs[i] = h.learnNames(ctx, names) })
+	}
+	telling.Wait()
+	return errors.Join(errs...)
+}
+
+// learnNames adds lines to the host's /etc/hosts. A host that isn't running is
+// told when it starts.
 func (h *Host) learnNames(ctx context.Context, lines string) error {
+	h.names.Lock()
+	defer h.names.Unlock()
+	if h.told == lines || h.BootID() == "" {
+		return nil
+	}
 	const add = `while read -r line; do grep -qxF "$line" /etc/hosts || echo "$line" >>/etc/hosts; done`
 	_, err := h.runStdin(ctx, strings.NewReader(lines), "sh", "-c", add)
+	if err != nil && h.BootID() == "" {
+		return nil // it has just been killed
+	}
+	h.told = lines
 	return err
 }

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +27,10 @@ func Check() error {
 	if err := checkCgroup(); err != nil {
 		return err
 	}
-	return checkNamespaces()
+	if err := checkNamespaces(); err != nil {
+		return err
+	}
+	return checkFilter()
 }
 
 // checkTools wants the tools, or a Debian that can install them.
@@ -110,6 +114,28 @@ func probeNamespaces() error {
 		return fmt.Errorf("real hosts need a network bridge (kernel module bridge): %w", err)
 	}
 	return nil
+}
+
+// checkFilter tries the rules of a platform's network, once the tools are there.
+func checkFilter() error {
+	if _, err := lookTool("nft"); err != nil {
+		return nil
+	}
+	argv := []string{"unshare", "--net", "nft", "-f", "-"}
+	cmd := command(context.Background(), argv...)
+	if _, err := output(cmd, "", argv, strings.NewReader(network{}.refusal())); err != nil {
+		var failed *CommandError
+		if errors.As(err, &failed) {
+			err = errors.New(firstLine(failed.Stderr))
+		}
+		return fmt.Errorf("real hosts need nftables in the kernel: %w", err)
+	}
+	return nil
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
 }
 
 // addBridge makes a bridge by the old ioctl, which needs no tool installed.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 )
@@ -39,7 +38,6 @@ func (d *description) writeRemover() error {
 	quote("cgroup", d.Cgroup)
 	quote("bridge", d.Net.bridge())
 	quote("links", d.Net.links())
-	quote("rule", strconv.Itoa(rulePref+d.Net.N))
 	quote("forward", strings.Join(d.Net.forwardRule(), " "))
 	b.WriteString(removeScript)
 	return os.WriteFile(filepath.Join(platformDir(d.Name), "remove.sh"), []byte(b.String()), 0o755)

@@ -1,6 +1,6 @@
 // Package platform boots real hosts: systemd as PID 1, its own D-Bus, journal,
 // sshd, network address and (if asked for) docker, a few per machine, in a
-// second or so each. The functional tests and `make demo` run fleet on them.
+// second or less each. The functional tests and `make demo` run fleet on them.
 //
 // A host is a systemd-nspawn container over an overlay of one shared, cached
 // Debian root filesystem. Everything that a host owns outside of its directory

@@ -22,6 +22,9 @@ type Host struct {
 	mu      sync.Mutex // guards what follows
 	desc    hostDescription
 	execDir *os.File // the cgroup that commands start in
+
+	names sync.Mutex
+	told  string // the hosts' names and addresses that it has last been told
 }
 
 // State is what a host is doing.
@@ -62,7 +65,7 @@ func (h *Host) State() State {
 	switch {
 	case cgroupEvent(h.cgroup(), "populated") != "1":
 		return Off
-	case cgroupEvent(h.cgroup(), "frozen") == "1":
+	case cgroupEvent(h.nspawnCgroup(), "frozen") == "1":
 		return Frozen
 	}
 	if _, err := h.leader(); err != nil {
@@ -74,8 +77,12 @@ func (h *Host) State() State {
 	return Running
 }
 
-func (h *Host) disk() disk           { return disk{filepath.Join(h.platform.desc.Data, h.desc.Name)} }
-func (h *Host) cgroup() string       { return filepath.Join(h.platform.desc.Cgroup, h.desc.Name) }
+func (h *Host) disk() disk     { return disk{filepath.Join(h.platform.desc.Data, h.desc.Name)} }
+func (h *Host) cgroup() string { return filepath.Join(h.platform.desc.Cgroup, h.desc.Name) }
+
+// Three cgroups below the host's: of launch.sh, of the host itself, and of the
+// commands that Command starts.
+func (h *Host) launchCgroup() string { return filepath.Join(h.cgroup(), "launch") }
 func (h *Host) nspawnCgroup() string { return filepath.Join(h.cgroup(), "nspawn") }
 func (h *Host) execCgroup() string   { return filepath.Join(h.cgroup(), "exec") }
 
@@ -89,17 +96,29 @@ func (h *Host) leader() (int, error) {
 	supervisor := h.desc.Supervisor
 	h.mu.Unlock()
 	if supervisor != 0 && cgroupEvent(h.cgroup(), "populated") == "1" {
-		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", supervisor))
-		if err == nil {
-			for _, field := range strings.Fields(string(children)) {
-				pid, err := strconv.Atoi(field)
-				if err == nil && isInit(pid) {
+		for _, nspawn := range children(supervisor) {
+			for _, pid := range children(nspawn) {
+				if isInit(pid) {
 					return pid, nil
 				}
 			}
 		}
 	}
 	return 0, fmt.Errorf("host %s is not running", h.desc.Name)
+}
+
+func children(pid int) []int {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, field := range strings.Fields(string(data)) {
+		if child, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, child)
+		}
+	}
+	return pids
 }
 
 // isInit says whether a process is number 1 of a PID namespace of its own.
@@ -167,7 +186,7 @@ func (h *Host) Kill() error {
 }
 
 // Remove kills the host if it runs, and removes it with its disk.
-func (h *Host) Remove(ctx context.Context) error {
+func (h *Host) Remove() error {
 	if err := h.Kill(); err != nil {
 		return err
 	}
@@ -185,8 +204,11 @@ func (h *Host) Remove(ctx context.Context) error {
 }
 
 // Freeze stops every process of the host where it is, as a stalled virtual
-// machine would; its kernel still acknowledges packets. Thaw goes on.
-func (h *Host) Freeze(ctx context.Context) error { return freezeCgroup(ctx, h.cgroup(), true) }
+// machine would be; its kernel still acknowledges packets. Run still works, for
+// what needs no help from the host's processes: its commands are not frozen.
+// (If they were, a command starting in the frozen cgroup would stop between
+// fork and exec, and with it every other start of a process in this one.)
+func (h *Host) Freeze(ctx context.Context) error { return freezeCgroup(ctx, h.nspawnCgroup(), true) }
 
 // Thaw lets a frozen host go on.
-func (h *Host) Thaw(ctx context.Context) error { return freezeCgroup(ctx, h.cgroup(), false) }
+func (h *Host) Thaw(ctx context.Context) error { return freezeCgroup(ctx, h.nspawnCgroup(), false) }

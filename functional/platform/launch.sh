@@ -1,4 +1,4 @@
-# Becomes one host's systemd-nspawn. It starts in mount and network namespaces
+# Runs one host's systemd-nspawn. It starts in mount and network namespaces
 # of its own, and waits, by reading the archive below, until the network
 # namespace has been given its interface.
 set -e
@@ -25,8 +25,18 @@ mount -t tmpfs tmpfs /run/systemd/nspawn
 
 # Docker in the host needs its cgroups and sysctls writable and the keyring
 # calls allowed. Hosts share the machine's clock: they must not set it.
-export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=1
-exec systemd-nspawn --quiet --boot --register=no --keep-unit --notify-ready=yes \
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
+set -- systemd-nspawn --quiet --boot --register=no --keep-unit --notify-ready=yes \
 	--directory="$ROOT" --machine="$HOST" --settings=no --resolv-conf=off --timezone=off --link-journal=no \
 	--capability=all --drop-capability=CAP_SYS_TIME \
-	--system-call-filter="add_key keyctl bpf @keyring @privileged" "$@" </dev/null
+	--system-call-filter="add_key keyctl bpf @keyring @privileged" "$@"
+
+# nspawn divides its cgroup and wants a clean one each time. It ends with 133 for
+# a reboot, leaving that to the service manager that it believes it has.
+while :; do
+	find "$CGROUP" -depth -type d -exec rmdir {} + 2>/dev/null || true
+	mkdir -p "$CGROUP"
+	code=0
+	sh -c 'echo $$ >"$CGROUP/cgroup.procs" && exec "$@"' nspawn "$@" </dev/null || code=$?
+	[ $code = 133 ] || exit $code
+done

@@ -17,7 +17,6 @@ const (
 	subnets     = 256
 	firstHost   = 11 // hosts are .11, .12, …; the bridge is .1
 	maxHosts    = 240
-	rulePref    = 21300 // our policy rules' priorities: rulePref+N
 	linkPattern = "fleetbr%d"
 )
 
@@ -107,19 +106,12 @@ func (n network) setUp(ctx context.Context) error {
 	for _, argv := range [][]string{
 		{"ip", "address", "add", n.gateway().String() + "/24", "dev", bridge},
 		{"ip", "link", "set", bridge, "up"},
-		// Hosts have a default route, as hosts do, but reach nothing beyond this
-		// machine: what would be forwarded is refused at once, which is kinder
-		// to a test than a time-out.
-		{"ip", "rule", "add", "iif", bridge, "priority", strconv.Itoa(rulePref + n.N), "type", "unreachable"},
 	} {
 		if _, err := run(ctx, argv...); err != nil {
 			return err
 		}
 	}
-	// Without forwarding the kernel would drop such packets silently. This is
-	// the bridge's own switch, not the machine's.
-	forwarding := filepath.Join("/proc/sys/net/ipv4/conf", bridge, "forwarding")
-	if err := os.WriteFile(forwarding, []byte("1"), 0o644); err != nil {
+	if err := nft(ctx, n.refusal()); err != nil {
 		return err
 	}
 	// A docker daemon on this machine lets the bridge's own traffic go through
@@ -134,6 +126,26 @@ func (n network) setUp(ctx context.Context) error {
 		return errors.New("this machine filters bridged packets (bridge-nf-call-iptables=1), and has no iptables command to let hosts through: apt-get install iptables")
 	}
 	return nil
+}
+
+// refusal is a rule set. Hosts have a default route, as hosts do, but never
+// reach anything beyond their network, not even where this machine forwards
+// packets. A reset refuses at once; for other packets the kernel limits the
+// rate of refusals, and what uses TCP would wait seconds for one.
+func (n network) refusal() string {
+	return fmt.Sprintf(`add table ip %[1]s
+add chain ip %[1]s refuse { type filter hook prerouting priority -400; }
+add rule ip %[1]s refuse iifname != %[1]s accept
+add rule ip %[1]s refuse ip daddr %[2]s accept
+add rule ip %[1]s refuse meta l4proto tcp reject with tcp reset
+add rule ip %[1]s refuse reject
+`, n.bridge(), n.prefix())
+}
+
+func nft(ctx context.Context, rules string) error {
+	argv := []string{"nft", "-f", "-"}
+	_, err := output(command(ctx, argv...), "", argv, strings.NewReader(rules))
+	return err
 }
 
 func (n network) forwardRule() []string {

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -34,9 +33,19 @@ type Platform struct {
 	sshKeyPath string
 	sshPublic  string
 
+	booting sync.WaitGroup
+	closing context.Context // done: no host may boot any more
+	close   context.CancelFunc
+
 	mu     sync.Mutex // guards what follows
 	hosts  map[string]*Host
 	closed bool
+}
+
+func newPlatform(out io.Writer) *Platform {
+	p := &Platform{out: out, hosts: map[string]*Host{}}
+	p.closing, p.close = context.WithCancel(context.Background())
+	return p
 }
 
 // New makes a platform without hosts. It installs packages and builds the
@@ -70,7 +79,8 @@ func New(ctx context.Context, opts Options) (*Platform, error) {
 		// It's in nobody's way; this platform has a name and a subnet of its own.
 		fmt.Fprintf(out, "remains of an earlier platform: %v\n", err)
 	}
-	p := &Platform{out: out, hosts: map[string]*Host{}, sshKeyPath: keyPath, sshPublic: public}
+	p := newPlatform(out)
+	p.sshKeyPath, p.sshPublic = keyPath, public
 	if err := p.claim(ctx, opts, rootfs); err != nil {
 		return nil, err
 	}
@@ -192,7 +202,7 @@ func Open(name string) (*Platform, error) {
 	if err := checkName("platform", name); err != nil {
 		return nil, err
 	}
-	p := &Platform{out: io.Discard, hosts: map[string]*Host{}}
+	p := newPlatform(io.Discard)
 	err := readJSON(filepath.Join(platformDir(name), "platform.json"), &p.desc)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no platform %s: %w", name, err)
@@ -298,6 +308,12 @@ func (p *Platform) Detach() error {
 
 // Close removes the platform: hosts, network, disks. A second call does nothing.
 func (p *Platform) Close() error {
+	// A host that is booting would make anew what is being removed.
+	p.mu.Lock()
+	p.close()
+	p.mu.Unlock()
+	p.booting.Wait()
+
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -351,10 +367,4 @@ func randomHex(bytes int) string {
 	b := make([]byte, bytes)
 	rand.Read(b)
 	return hex.EncodeToString(b)
-}
-
-// firstLine keeps an error message to one line.
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return line
 }

@@ -20,7 +20,7 @@ if [ -e "$cgroup/cgroup.kill" ]; then
 	rmdir "$(dirname "$cgroup")" 2>/dev/null # the last platform takes it along
 fi
 
-ip rule delete priority "$rule" iif "$bridge" 2>/dev/null
+nft delete table ip "$bridge" 2>/dev/null
 if command -v iptables >/dev/null; then
 	# shellcheck disable=SC2086 # words of a rule
 	iptables -w -D FORWARD $forward 2>/dev/null

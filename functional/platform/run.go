@@ -29,11 +29,14 @@ func (h *Host) Command(ctx context.Context, argv ...string) *exec.Cmd {
 		cmd.Err = err
 		return cmd
 	}
-	args := append([]string{"-t", strconv.Itoa(leader), "-m", "-u", "-i", "-n", "-p", "-C", "--"}, argv...)
-	cmd := command(ctx, append([]string{"nsenter"}, args...)...)
+	// A command from outside has this process's privileges, not the host's. The
+	// clock is the one thing that must not be touched from a host by mistake.
+	args := append([]string{"setpriv", "--bounding-set", "-sys_time", "--inh-caps", "-sys_time",
+		"nsenter", "-t", strconv.Itoa(leader), "-m", "-u", "-i", "-n", "-p", "-C", "--"}, argv...)
+	cmd := command(ctx, args...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + toolPath, "HOME=/root", "USER=root", "LOGNAME=root", "LANG=C.UTF-8", "TERM=" + terminal()}
-	// In the host's cgroup the command dies and freezes with the host.
+	// In the host's cgroup the command dies with the host.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
 	cmd.Cancel = func() error {
 		// nsenter waits for the command, which is a child that would go on.
@@ -85,7 +88,7 @@ uid=$(id -u "$user")
 [ -S "/run/user/$uid/bus" ] || systemctl start "user@$uid.service"
 cd "$(getent passwd "$user" | cut -d: -f6)"
 exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups --reset-env \
-	env LANG=C.UTF-8 XDG_RUNTIME_DIR="/run/user/$uid" \
+	env PATH="$PATH" LANG=C.UTF-8 XDG_RUNTIME_DIR="/run/user/$uid" \
 	DBUS_SESSION_BUS_ADDRESS="unix:path=/run/user/$uid/bus" "$@"`
 
 // CommandAs is Command as another user, in the environment of a login session:

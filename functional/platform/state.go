@@ -38,7 +38,7 @@ type hostDescription struct {
 	MachineID  string
 	Docker     bool
 	Layers     []string
-	Supervisor int // the process id of its nspawn, if it runs
+	Supervisor int // the process id of its launch.sh, if it runs
 }
 
 // Names end up in host names, interface aliases, cgroups and paths.
