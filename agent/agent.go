@@ -1,0 +1,374 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+
+	"github.com/fleet-project/fleet/agent/systemd"
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+const (
+	// coalesce is how long states are held back to go out together: systemd
+	// signals a start's steps within less.
+	coalesce = 3 * time.Millisecond
+	// parallel bounds the operations under way. PID 1 does one at a time
+	// anyway; this is to keep its queue filled.
+	parallel = 64
+	// reloadAfter is how long nothing was enabled or disabled before systemd is
+	// made to read the new links: they matter at the next boot of a target, not
+	// to the units being started.
+	reloadAfter = time.Second
+	// compareEvery is the safety net's interval. It should find nothing.
+	compareEvery = 5 * time.Minute
+	// grace is how long operations may go on when the agent ends, to finish and
+	// write down what they began.
+	grace = 3 * time.Second
+	// drain bounds how many events are taken in at once.
+	drain = 256
+)
+
+// DefaultDir is where records are.
+const DefaultDir = "/run/fleet/units/"
+
+// Registry is the cluster's state, as far as one machine needs it.
+type Registry interface {
+	FollowMachine(ctx context.Context, id machine.ID, fn func(registry.Update) error) error
+	Files(ctx context.Context, hashes []unit.Hash) (map[unit.Hash][]byte, error)
+}
+
+// Presence is the machine's own part of it. It remembers states and writes them
+// when it can.
+type Presence interface {
+	PutStates(ctx context.Context, states map[unit.Name]*record.State) error
+	RenewedAt() time.Time
+	Update(ctx context.Context, m machine.Machine) error
+	Leave(ctx context.Context) error
+}
+
+// Systemd drives this host's units; [systemd.Client] is the real one, and says
+// what the methods do.
+type Systemd interface {
+	Claim(ctx context.Context, files []systemd.File) (map[unit.Name]error, error)
+	Write(ctx context.Context, files []systemd.File) (map[unit.Name]error, error)
+	Text(name unit.Name) ([]byte, error)
+	Remove(name unit.Name) error
+	Enable(ctx context.Context, names []unit.Name) error
+	Disable(ctx context.Context, names []unit.Name) error
+	Reload(ctx context.Context) error
+
+	Start(ctx context.Context, name unit.Name) (<-chan string, error)
+	Restart(ctx context.Context, name unit.Name) (<-chan string, error)
+	Stop(ctx context.Context, name unit.Name) (<-chan string, error)
+	Kill(ctx context.Context, name unit.Name) error
+	ResetFailed(ctx context.Context, name unit.Name) error
+
+	States(ctx context.Context, names []unit.Name) (map[unit.Name]systemd.State, error)
+	Invocation(ctx context.Context, name unit.Name) (string, error)
+	LoadError(ctx context.Context, name unit.Name) (string, error)
+	Watch(names ...unit.Name)
+	Unwatch(names ...unit.Name)
+	Changed() <-chan struct{}
+	Take() systemd.Changes
+}
+
+// Clock tells the time; nil in Options is the real one.
+type Clock interface {
+	Now() time.Time
+	After(d time.Duration) <-chan time.Time
+}
+
+type realClock struct{}
+
+func (realClock) Now() time.Time                         { return time.Now() }
+func (realClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// Options are what an agent works with.
+type Options struct {
+	Registry Registry
+	Presence Presence
+	Systemd  Systemd
+
+	// Machine gives the host as it presents itself now.
+	Machine func() machine.Machine
+	// TTL of the lease that Presence keeps (agent_ttl).
+	TTL time.Duration
+	// Dir keeps a record for each unit; empty: DefaultDir. What cluster the host
+	// belongs to is kept in the file "cluster" beside it.
+	Dir string
+	// Cluster is the cluster that the host is known to belong to, if it is.
+	Cluster record.Cluster
+	// ClusterKey is the cluster key's full name in etcd, for messages.
+	ClusterKey string
+
+	Log     *logrus.Entry
+	Metrics prometheus.Registerer // nil: none
+	Clock   Clock
+}
+
+// Agent is one host's. Its fields below mu belong to the loop.
+type Agent struct {
+	opts    Options
+	id      machine.ID
+	log     *logrus.Entry
+	clock   Clock
+	sys     Systemd
+	store   store
+	metrics metrics
+
+	events  chan func(now time.Time) // run by the loop
+	stopped chan struct{}            // the loop has ended
+	slots   chan struct{}            // one for each operation under way
+	ops     sync.WaitGroup           // operations, which have a grace
+	waits   sync.WaitGroup           // what ends with Run's context
+
+	mu     sync.Mutex
+	health error
+
+	core      *core
+	life      context.Context // Run's
+	opLife    context.Context // the operations'
+	active    int             // operations under way
+	jobs      uint64          // counts accepted jobs
+	pending   map[unit.Name]*record.State
+	publishAt time.Time
+	putting   bool
+	ends      []jobEnd // stops whose outcome is to be asked for
+	asking    bool
+	resync    bool // all states are to be asked for
+	syncing   bool
+	syncAt    time.Time
+	blind     bool // systemd couldn't be asked, and that has been said
+	reloadAt  time.Time
+	compareAt time.Time
+	suspects  map[unit.Name]systemd.State // what the safety net found, to be looked at again
+	started   time.Time
+	returning bool // the lease is back, the schedule isn't yet
+	follower  *follower
+	emptied   []chan struct{} // closed when nothing is left here
+}
+
+// New makes an agent. It does nothing before Run.
+func New(opts Options) *Agent {
+	if opts.Dir == "" {
+		opts.Dir = DefaultDir
+	}
+	if opts.Clock == nil {
+		opts.Clock = realClock{}
+	}
+	if opts.Log == nil {
+		opts.Log = logrus.NewEntry(logrus.StandardLogger())
+	}
+	m := opts.Machine()
+	return &Agent{
+		opts:    opts,
+		id:      m.ID,
+		log:     opts.Log,
+		clock:   opts.Clock,
+		sys:     opts.Systemd,
+		store:   store{dir: opts.Dir, boot: m.BootID},
+		metrics: newMetrics(opts.Metrics),
+		events:  make(chan func(time.Time), drain),
+		stopped: make(chan struct{}),
+		slots:   make(chan struct{}, parallel),
+		pending: map[unit.Name]*record.State{},
+		health:  errNotYet,
+	}
+}
+
+// Health says why the agent doesn't follow its schedule; nil if it does.
+func (a *Agent) Health() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.health
+}
+
+// Run takes over what an earlier agent has left and then follows the schedule
+// until ctx ends, which leaves everything running. It is called once. The error
+// is nil unless the records can't be read.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.restore(); err != nil {
+		close(a.stopped)
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	opLife, cancelOps := context.WithCancel(context.WithoutCancel(ctx))
+	a.life, a.opLife = ctx, opLife
+	defer cancelOps()
+	a.followAnew(nil)
+	a.loop(ctx)
+	close(a.stopped)
+	cancel()
+	a.finish(cancelOps)
+	return nil
+}
+
+// restore takes over the records of an earlier agent.
+func (a *Agent) restore() error {
+	known, err := a.store.cluster()
+	if err != nil {
+		return fmt.Errorf("reading which cluster this host belongs to: %w", err)
+	}
+	if known.ID == "" {
+		known = a.opts.Cluster
+	}
+	records, err := a.store.load(func(err error) { a.log.WithError(err).Error("a record of what an earlier fleetd did can't be read") })
+	if err != nil {
+		return err
+	}
+	now := a.clock.Now()
+	a.started, a.compareAt = now, now.Add(compareEvery)
+	a.core = newCore(a.store.boot, a.opts.ClusterKey, known, a.logf)
+	for i := range records {
+		r := &records[i]
+		if text, err := a.sys.Text(r.Name); err != nil || unit.HashOf(text) != r.Disk {
+			r.Disk = "" // to be written anew if it is still wanted
+		}
+		a.sys.Watch(r.Name)
+	}
+	a.core.restore(records)
+	a.resync = len(records) > 0
+	if len(records) > 0 {
+		a.log.Infof("found %d units of an earlier fleetd on this host", len(records))
+	}
+	return nil
+}
+
+func (a *Agent) logf(level, format string, args ...any) {
+	l, err := logrus.ParseLevel(level)
+	if err != nil {
+		l = logrus.ErrorLevel
+	}
+	a.log.Logf(l, format, args...)
+}
+
+// loop owns the core.
+func (a *Agent) loop(ctx context.Context) {
+	for {
+		wake := a.turn(a.clock.Now())
+		var timer <-chan time.Time
+		if !wake.IsZero() {
+			timer = a.clock.After(max(wake.Sub(a.clock.Now()), 0))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-a.events:
+			now := a.clock.Now()
+			f(now)
+			a.drain(now)
+		case <-a.sys.Changed():
+			a.take()
+		case <-timer:
+		}
+	}
+}
+
+// drain takes in what else has happened, so that it is decided on together.
+func (a *Agent) drain(now time.Time) {
+	for range drain {
+		select {
+		case f := <-a.events:
+			f(now)
+		default:
+			return
+		}
+	}
+}
+
+// post has the loop run f; without effect once it has ended.
+func (a *Agent) post(f func(now time.Time)) {
+	select {
+	case a.events <- f:
+	case <-a.stopped:
+	}
+}
+
+// take takes over what systemd has signalled.
+func (a *Agent) take() {
+	changes := a.sys.Take()
+	a.core.observe(changes.States)
+	a.resync = a.resync || changes.Resync
+}
+
+// turn does whatever is due, and says when it wants to be called again though
+// nothing happened.
+func (a *Agent) turn(now time.Time) time.Time {
+	wake := a.updateReach(now)
+	out := a.core.settle(now)
+	a.perform(out, now)
+	for _, next := range []time.Time{out.wake, a.publish(now), a.askEnds(), a.askAll(now), a.reload(now), a.compare(now)} {
+		wake = earlier(wake, next)
+	}
+	a.report()
+	return wake
+}
+
+// report makes the loop's view visible outside of it.
+func (a *Agent) report() {
+	health := a.core.suspended()
+	a.mu.Lock()
+	a.health = health
+	a.mu.Unlock()
+	var lost *ClusterError
+	suspended := 0.0
+	if errors.As(health, &lost) {
+		suspended = 1
+	}
+	a.metrics.suspended.Set(suspended)
+	a.metrics.units.Set(float64(a.core.count()))
+	if len(a.emptied) > 0 && a.core.empty() && len(a.pending) == 0 && !a.putting {
+		for _, c := range a.emptied {
+			close(c)
+		}
+		a.emptied = nil
+	}
+}
+
+// finish waits for all that Run has begun.
+func (a *Agent) finish(cancelOps func()) {
+	done := make(chan struct{})
+	go func() {
+		a.ops.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(grace):
+	}
+	cancelOps()
+	<-done
+	a.waits.Wait()
+}
+
+// names lists the units that fleet has something of on this host, in order.
+func (c *core) names() []unit.Name {
+	var out []unit.Name
+	for name, h := range c.units {
+		if h.rec != nil {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (c *core) count() int {
+	n := 0
+	for _, h := range c.units {
+		if h.rec != nil {
+			n++
+		}
+	}
+	return n
+}

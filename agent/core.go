@@ -1,0 +1,427 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/fleet-project/fleet/agent/systemd"
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// Record is what an agent has done to one unit: what the next agent on this
+// host needs to know.
+type Record struct {
+	Name unit.Name      `json:"name"`
+	Boot machine.BootID `json:"boot,omitempty"` // of another boot, it means nothing
+	// Done has been carried out, wholly. Its Target is empty if nothing was.
+	Done record.Spec `json:"done"`
+	// Disk is the text that was given to systemd, or is just being given.
+	Disk unit.Hash `json:"disk,omitempty"`
+	// Intent is being carried out. Before is what systemd called the unit's run
+	// when the intent was written: if that changed, it has been acted upon.
+	Intent *record.Spec `json:"intent,omitempty"`
+	Before string       `json:"before,omitempty"`
+	// Enabled: the links of the unit's [Install] section are there.
+	Enabled bool `json:"enabled,omitempty"`
+	// StopsCutOff: the unit says Isolation=stop. CutOff: it was stopped for it,
+	// and is to be started when the host is back.
+	StopsCutOff bool `json:"stopsCutOff,omitempty"`
+	CutOff      bool `json:"cutOff,omitempty"`
+}
+
+// reach is how well the host is connected to the cluster, for the units that
+// must not outlive its lease.
+type reach int
+
+const (
+	reachable  reach = iota
+	cutOff           // the lease ends soon: stop them
+	nearlyDead       // it ends any moment: kill what still runs
+)
+
+// held is one unit that the core knows anything of.
+type held struct {
+	name unit.Name
+	want *record.Spec // the instruction; nil if there is none, which is no instruction
+	rec  *Record      // nil: fleet has nothing of it on this host
+
+	state systemd.State
+	seen  bool // state is systemd's word
+
+	op       verb   // under way, empty if none
+	job      uint64 // the latest that systemd accepted
+	stopping bool   // a stop was accepted, its end isn't known yet
+	stopped  bool   // it ended with the unit down, and nothing was started since
+	killed   bool
+	examine  bool // the record has an intent of an earlier agent's
+
+	err      string // why the instruction isn't carried out
+	advisory bool   // err is no reason to try again: systemd did what it could
+	failures int
+	retry    time.Time
+
+	acked     bool          // a withdrawal was carried out and said so
+	published *record.State // what others have been told; nil: nothing
+}
+
+// text is a unit file on its way from the registry.
+type text struct {
+	text     []byte // nil: not here yet
+	asking   bool
+	missing  bool
+	failures int
+	retry    time.Time
+}
+
+// core decides. It owns all it refers to.
+type core struct {
+	units    map[unit.Name]*held
+	schedule map[unit.Name]record.Spec
+	texts    map[unit.Hash]*text
+	boot     machine.BootID
+
+	key       string         // where the cluster's name is in etcd, for a remedy's sake
+	known     record.Cluster // the cluster that the host belongs to; ID empty if none yet
+	cluster   *record.Cluster
+	following bool // a schedule has been read
+	reach     reach
+	leaving   bool // take everything away, whatever the schedule says
+
+	dirty map[unit.Name]struct{} // to be decided on, and perhaps published
+	out   output
+	logf  func(level, format string, args ...any)
+}
+
+// output is what the core wants done.
+type output struct {
+	actions []action
+	fetch   []unit.Hash                 // texts to get from the registry
+	states  map[unit.Name]*record.State // to publish; nil deletes
+	forget  []unit.Name                 // units to watch no longer
+	cluster *record.Cluster             // to be remembered
+	wake    time.Time                   // when to decide again though nothing happened; zero: never
+}
+
+func newCore(boot machine.BootID, key string, known record.Cluster, logf func(level, format string, args ...any)) *core {
+	return &core{
+		units:    map[unit.Name]*held{},
+		schedule: map[unit.Name]record.Spec{},
+		texts:    map[unit.Hash]*text{},
+		boot:     boot,
+		key:      key,
+		known:    known,
+		dirty:    map[unit.Name]struct{}{},
+		out:      output{states: map[unit.Name]*record.State{}},
+		logf:     logf,
+	}
+}
+
+func (c *core) touch(name unit.Name) { c.dirty[name] = struct{}{} }
+
+func (c *core) touchAll() {
+	for name := range c.units {
+		c.touch(name)
+	}
+}
+
+// get gives the unit, a new one if need be.
+func (c *core) get(name unit.Name) *held {
+	h := c.units[name]
+	if h == nil {
+		h = &held{name: name}
+		c.units[name] = h
+	}
+	return h
+}
+
+// restore takes over what an earlier agent has left. Units stay untouched until
+// their state is known too.
+func (c *core) restore(records []Record) {
+	for _, r := range records {
+		h := c.get(r.Name)
+		h.rec = &r
+		h.examine = r.Intent != nil && r.Intent.Target == unit.TargetLaunched
+		c.touch(r.Name)
+	}
+}
+
+// follow takes a part of the schedule over, or with reset the whole of it.
+// A nil Spec is a key that vanished.
+func (c *core) follow(reset bool, cluster *record.Cluster, changes map[unit.Name]*record.Spec) {
+	was := c.suspended()
+	if !c.following {
+		c.following = true
+		c.touchAll() // nothing is published before
+	}
+	c.cluster = cluster
+	if cluster != nil && c.known.ID == "" {
+		c.known = *cluster
+		c.out.cluster = cluster
+	}
+	if reset {
+		for name := range c.schedule {
+			if _, ok := changes[name]; !ok {
+				changes[name] = nil
+			}
+		}
+		// Units known from records alone may lack a key as well.
+		for name := range c.units {
+			if _, ok := changes[name]; !ok {
+				changes[name] = nil
+			}
+		}
+	}
+	for name, spec := range changes {
+		if spec == nil {
+			delete(c.schedule, name)
+		} else {
+			c.schedule[name] = *spec
+		}
+	}
+	now := c.suspended()
+	switch {
+	case now != nil:
+		if _, lost := now.(*ClusterError); lost && (was == nil || was.Error() != now.Error()) {
+			c.logf("error", "%v", now)
+		}
+		return // the schedule is remembered, and followed when this is over
+	case was != nil:
+		if _, lost := was.(*ClusterError); lost {
+			c.logf("info", "the cluster's key is back: following the schedule again")
+		}
+		changes = map[unit.Name]*record.Spec{}
+		for name := range c.units {
+			changes[name] = nil
+		}
+		for name, spec := range c.schedule {
+			changes[name] = &spec
+		}
+		c.touchAll()
+	}
+	for name, spec := range changes {
+		c.instruct(name, spec)
+	}
+}
+
+// reported takes over what etcd holds of this host's words, said by an earlier
+// fleetd: it needn't be said again, and isn't true of units that nobody knows.
+func (c *core) reported(states map[unit.Name]record.State) {
+	for name, s := range states {
+		h := c.units[name]
+		if h == nil {
+			c.out.states[name] = nil
+		} else if h.published == nil {
+			h.published = &s
+			c.touch(name)
+		}
+	}
+}
+
+// instruct takes one instruction over.
+func (c *core) instruct(name unit.Name, spec *record.Spec) {
+	if spec == nil {
+		c.vanished(name)
+		return
+	}
+	h := c.get(name)
+	if h.want != nil && *h.want == *spec {
+		return
+	}
+	w := *spec
+	h.want = &w
+	h.acked = false
+	c.resetError(h)
+	c.touch(name)
+}
+
+// vanished: a key of the schedule isn't there any more, or isn't there yet. If
+// that is the answer to an acknowledgement, the unit is over and done with.
+// Otherwise nobody said that it should stop.
+func (c *core) vanished(name unit.Name) {
+	h := c.units[name]
+	if h == nil {
+		return
+	}
+	had := h.want
+	h.want = nil
+	c.touch(name)
+	if h.acked || h.rec == nil && h.op == "" {
+		return // settle forgets it
+	}
+	withdrawn := h.rec != nil && h.rec.Intent != nil && h.rec.Intent.Target == unit.TargetNone
+	if (had != nil || h.published == nil) && !withdrawn {
+		c.logf("warning", "%s: the instruction for it vanished from etcd; it stays as it is", name)
+	}
+}
+
+func (c *core) resetError(h *held) {
+	h.err, h.advisory, h.failures, h.retry = "", false, 0, time.Time{}
+}
+
+// fail notes why an instruction could not be carried out. It is tried again
+// later and later.
+func (c *core) fail(h *held, now time.Time, err string) {
+	h.err, h.advisory = err, false
+	h.retry = now.Add(backoff(h.failures))
+	h.failures++
+	c.touch(h.name)
+}
+
+// backoff grows from a second to a minute.
+func backoff(failures int) time.Duration {
+	return min(time.Second<<min(failures, 6), time.Minute)
+}
+
+// observe takes over what systemd says.
+func (c *core) observe(states map[unit.Name]systemd.State) {
+	for name, s := range states {
+		h := c.units[name]
+		if h == nil {
+			continue
+		}
+		if h.seen && !s.Newer(h.state) {
+			continue
+		}
+		same := h.seen && s.Same(h.state)
+		h.state, h.seen = s, true
+		if same {
+			continue
+		}
+		if h.advisory && (s.Active == "active" || s.Active == "activating") {
+			c.resetError(h)
+		}
+		if h.stopped && !down(s) {
+			h.stopped = false
+		}
+		c.touch(name)
+	}
+}
+
+// down reports whether a unit doesn't run and isn't going to.
+func down(s systemd.State) bool {
+	return (s.Active == "inactive" || s.Active == "failed") && !s.Job
+}
+
+// blind forgets what systemd said: the connection broke.
+func (c *core) blind() {
+	for _, h := range c.units {
+		h.seen, h.stopping = false, false
+	}
+}
+
+// fetched takes over texts that the registry gave; those that it hasn't are
+// missing. An error means that it couldn't be asked.
+func (c *core) fetched(now time.Time, asked []unit.Hash, got map[unit.Hash][]byte, err error) {
+	for _, hash := range asked {
+		t := c.texts[hash]
+		if t == nil {
+			continue
+		}
+		t.asking = false
+		t.text = got[hash]
+		t.missing = err == nil && t.text == nil
+		if t.text == nil {
+			t.retry = now.Add(backoff(t.failures))
+			t.failures++
+		}
+	}
+	for name, h := range c.units {
+		if h.want != nil && c.texts[h.want.File] != nil {
+			c.touch(name)
+		}
+	}
+}
+
+// connect tells the core how well the host reaches the cluster.
+func (c *core) connect(r reach) {
+	if c.reach == r {
+		return
+	}
+	c.reach = r
+	for name, h := range c.units {
+		if h.rec != nil && h.rec.StopsCutOff {
+			c.touch(name)
+		}
+	}
+}
+
+// leave makes the core take everything away.
+func (c *core) leave() {
+	c.leaving = true
+	for _, h := range c.units {
+		h.retry = time.Time{}
+	}
+	c.touchAll()
+}
+
+// empty reports whether nothing of fleet's is left on this host.
+func (c *core) empty() bool {
+	for _, h := range c.units {
+		if h.rec != nil || h.op != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// settle decides on all units that something happened to, and hands over what
+// is to be done. The caller does it, and tells.
+func (c *core) settle(now time.Time) output {
+	for name, h := range c.units { // those whose time has come
+		if !h.retry.IsZero() && !now.Before(h.retry) {
+			h.retry = time.Time{}
+			c.touch(name)
+		}
+	}
+	for _, t := range c.texts {
+		if !t.retry.IsZero() && !now.Before(t.retry) {
+			t.retry = time.Time{}
+			c.touchAll()
+		}
+	}
+	for len(c.dirty) > 0 {
+		for name := range c.dirty {
+			delete(c.dirty, name)
+			if h := c.units[name]; h != nil {
+				c.decide(h, now)
+				c.publish(h)
+			}
+		}
+	}
+	c.prune()
+	out := c.out
+	for _, h := range c.units {
+		out.wake = earlier(out.wake, h.retry)
+	}
+	for _, t := range c.texts {
+		out.wake = earlier(out.wake, t.retry)
+	}
+	c.out = output{states: map[unit.Name]*record.State{}}
+	return out
+}
+
+// prune drops texts that nobody waits for any more.
+func (c *core) prune() {
+	if len(c.texts) == 0 {
+		return
+	}
+	needed := map[unit.Hash]bool{}
+	for _, h := range c.units {
+		if h.want != nil && (h.rec == nil || h.rec.Disk != h.want.File) {
+			needed[h.want.File] = true
+		}
+	}
+	for hash, t := range c.texts {
+		if !needed[hash] && !t.asking {
+			delete(c.texts, hash)
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

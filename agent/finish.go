@@ -1,0 +1,121 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/fleet-project/fleet/agent/systemd"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// result is how an operation went.
+type result struct {
+	action action
+	err    error
+	// recorded: action.before has been written.
+	recorded bool
+	// state is what systemd says after doInstall.
+	state  systemd.State
+	seen   bool
+	reason string // doInstall: why systemd can't load it
+	ran    bool   // doExamine: the intent took place
+	job    uint64 // doStart, doRestart, doStop: the number of the accepted job
+	relink bool   // links were made or taken away
+
+	jobEnd <-chan string // the loop's own: gets the job's result
+}
+
+// finished takes over how an operation went.
+func (c *core) finished(now time.Time, r result) {
+	h := c.units[r.action.name]
+	if h == nil {
+		return
+	}
+	h.op = ""
+	c.touch(h.name)
+	if r.recorded && r.action.before != nil {
+		h.rec = r.action.before
+	}
+	if r.seen && (!h.seen || r.state.Newer(h.state)) {
+		h.state, h.seen = r.state, true
+	}
+	switch {
+	case r.err == nil:
+	case errors.Is(r.err, systemd.ErrDisconnected), errors.Is(r.err, context.Canceled):
+		// No word on the unit. Asked anew when systemd is back; a new unit has
+		// nothing to be asked about.
+		h.seen = h.seen && errors.Is(r.err, context.Canceled)
+		h.retry = now.Add(backoff(0))
+		return
+	default:
+		c.fail(h, now, r.err.Error())
+		return
+	}
+	c.resetError(h)
+	c.succeeded(h, r)
+}
+
+func (c *core) succeeded(h *held, r result) {
+	switch r.action.verb {
+	case doExamine:
+		h.examine = false
+		rec := *h.rec
+		if r.ran {
+			rec.Done = *rec.Intent // decide notices the intent that is left, and has this written down
+		} else {
+			rec.Intent, rec.Before = nil, ""
+		}
+		h.rec = &rec
+	case doRemove:
+		h.rec, h.state, h.seen = nil, systemd.State{}, false
+		h.stopped, h.stopping, h.killed, h.examine = false, false, false, false
+	case doKill:
+		h.killed = true
+	case doStop:
+		h.rec = r.action.after
+		h.job, h.stopping, h.stopped = r.job, true, false
+	case doStart, doRestart:
+		h.rec = r.action.after
+		h.job, h.stopping, h.stopped, h.killed, h.examine = r.job, false, false, false, false
+	case doInstall:
+		h.rec = r.action.after
+		if r.reason != "" {
+			h.err, h.advisory = r.reason, true
+		}
+	case doNote:
+		h.rec = r.action.after
+		h.examine = false
+	}
+}
+
+// ended takes over how one of systemd's jobs ended, along with the unit's state
+// after it. The result is empty if the connection broke meanwhile.
+func (c *core) ended(now time.Time, name unit.Name, job uint64, result string) {
+	h := c.units[name]
+	if h == nil || h.job != job {
+		return // another job has replaced it
+	}
+	c.touch(name)
+	if h.stopping {
+		h.stopping = false
+		switch {
+		case !h.seen: // asked again when systemd is back
+		case down(h.state):
+			h.stopped = true
+		default:
+			c.fail(h, now, "systemd says that it is "+h.state.Active+" ("+h.state.Sub+") after it was told to stop it: "+result)
+		}
+		return
+	}
+	switch result {
+	case "", systemd.JobDone, systemd.JobFailed, systemd.JobCanceled:
+		// The unit's state says it all.
+	case systemd.JobDependency:
+		h.err, h.advisory = "systemd didn't start it: something that it requires failed (see `systemctl list-dependencies "+string(name)+"`)", true
+	case systemd.JobTimeout:
+		h.err, h.advisory = "systemd gave up on starting it: its job timed out", true
+	default:
+		h.err, h.advisory = "systemd didn't start it: "+result, true
+	}
+}

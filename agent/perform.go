@@ -1,0 +1,295 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fleet-project/fleet/agent/systemd"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// perform sets in motion what the core has decided.
+func (a *Agent) perform(out output, now time.Time) {
+	if out.cluster != nil {
+		if err := a.store.saveCluster(out.cluster); err != nil {
+			a.log.WithError(err).Error("can't write down which cluster this host belongs to")
+		}
+	}
+	if len(out.fetch) > 0 {
+		a.fetch(out.fetch)
+	}
+	if len(out.forget) > 0 {
+		a.sys.Unwatch(out.forget...)
+	}
+	for name, s := range out.states {
+		a.pending[name] = s
+		if a.publishAt.IsZero() {
+			a.publishAt = now.Add(coalesce)
+		}
+	}
+	var installs []action
+	for _, act := range out.actions {
+		if act.verb == doInstall {
+			installs = append(installs, act)
+			continue
+		}
+		a.operate(func() {
+			a.slots <- struct{}{}
+			start := time.Now()
+			r := a.do(a.opLife, act)
+			<-a.slots
+			a.measure(act.verb, []result{r}, start)
+			a.done(r)
+		})
+	}
+	if len(installs) > 0 {
+		a.operate(func() {
+			start := time.Now()
+			results := a.install(a.opLife, installs)
+			a.measure(doInstall, results, start)
+			a.done(results...)
+		})
+	}
+}
+
+// operate runs something that may go on a little after the loop's end.
+func (a *Agent) operate(f func()) {
+	a.active++
+	a.ops.Go(func() {
+		f()
+		a.post(func(time.Time) { a.active-- })
+	})
+}
+
+func (a *Agent) measure(v verb, results []result, start time.Time) {
+	failed := 0
+	for _, r := range results {
+		if r.err != nil {
+			failed++
+			a.log.WithField("unit", r.action.name).WithError(r.err).Warnf("%s failed", v)
+		}
+	}
+	a.metrics.operated(v, len(results), failed, start)
+}
+
+// fetch gets unit files, all in one call.
+func (a *Agent) fetch(hashes []unit.Hash) {
+	a.operate(func() {
+		got, err := a.opts.Registry.Files(a.life, hashes)
+		if err != nil && a.life.Err() == nil {
+			a.log.WithError(err).Warn("can't get unit files from etcd; trying again")
+		}
+		a.post(func(now time.Time) { a.core.fetched(now, hashes, got, err) })
+	})
+}
+
+// done tells the core how operations went, and has their jobs waited for.
+func (a *Agent) done(results ...result) {
+	a.post(func(now time.Time) {
+		for _, r := range results {
+			if r.jobEnd != nil {
+				a.jobs++
+				r.job = a.jobs
+				a.await(r)
+			}
+			if r.relink {
+				a.reloadAt = now.Add(reloadAfter)
+			}
+			a.core.finished(now, r)
+		}
+	})
+}
+
+// await waits for a job's end.
+func (a *Agent) await(r result) {
+	a.waits.Go(func() {
+		select {
+		case <-a.life.Done():
+		case ending := <-r.jobEnd: // empty if the connection broke
+			end := jobEnd{name: r.action.name, job: r.job, result: ending}
+			a.post(func(now time.Time) {
+				if r.action.verb == doStop {
+					a.ends = append(a.ends, end)
+					return
+				}
+				a.take() // systemd tells the unit's new state before the job's end
+				a.core.ended(now, end.name, end.job, end.result)
+			})
+		}
+	})
+}
+
+// do does one operation other than an install: write the intent, act, write
+// what was done.
+func (a *Agent) do(ctx context.Context, act action) (r result) {
+	r.action = act
+	if r.err = a.writeIntent(ctx, &r.action); r.err != nil {
+		return r
+	}
+	r.recorded = true
+	name := act.name
+	switch act.verb {
+	case doStart:
+		r.jobEnd, r.err = a.sys.Start(ctx, name)
+	case doRestart:
+		r.jobEnd, r.err = a.sys.Restart(ctx, name)
+	case doStop:
+		r.jobEnd, r.err = a.sys.Stop(ctx, name)
+		return r // its record is that of before: the intent stands until the unit is down
+	case doKill:
+		r.err = a.sys.Kill(ctx, name)
+	case doRemove:
+		r.relink, r.err = act.disable, a.remove(ctx, act)
+	case doExamine:
+		var id string
+		if id, r.err = a.sys.Invocation(ctx, name); r.err == nil {
+			r.ran = id != "" && id != act.after.Before
+		}
+		return r
+	}
+	if r.err == nil && act.after != nil {
+		if err := a.store.save(act.after); err != nil {
+			if act.verb == doNote {
+				r.err = err
+			}
+			a.log.WithField("unit", name).WithError(err).Error("can't write down what was done")
+		}
+	}
+	return r
+}
+
+// writeIntent writes action.before, with what systemd calls the unit's run now.
+func (a *Agent) writeIntent(ctx context.Context, act *action) error {
+	if act.before == nil {
+		return nil
+	}
+	if in := act.before.Intent; in != nil && in.Target == unit.TargetLaunched && !act.claim {
+		id, err := a.sys.Invocation(ctx, act.name)
+		if err != nil {
+			return err
+		}
+		act.before.Before = id
+		if act.after != nil && act.after.Intent != nil {
+			act.after.Before = id
+		}
+	}
+	return a.store.save(act.before)
+}
+
+// remove takes a stopped unit away.
+func (a *Agent) remove(ctx context.Context, act action) error {
+	if act.disable {
+		if err := a.sys.Disable(ctx, []unit.Name{act.name}); err != nil {
+			a.log.WithField("unit", act.name).WithError(err).Warn("its [Install] links can't be taken away")
+		}
+	}
+	if err := a.sys.ResetFailed(ctx, act.name); err != nil {
+		return err
+	}
+	if err := a.sys.Remove(act.name); err != nil {
+		return err
+	}
+	return a.store.remove(act.name)
+}
+
+// install gives systemd a batch of units: one claim, all files, at most one
+// reload, one look at the outcome.
+func (a *Agent) install(ctx context.Context, acts []action) []result {
+	results := make([]result, len(acts))
+	index := make(map[unit.Name]int, len(acts))
+	var claims []systemd.File
+	for i, act := range acts {
+		results[i] = result{action: act}
+		index[act.name] = i
+		if act.claim {
+			claims = append(claims, systemd.File{Name: act.name, Text: act.text})
+		}
+	}
+	fail := func(names map[unit.Name]error) {
+		for name, err := range names {
+			results[index[name]].err = err
+		}
+	}
+	failAll := func(err error) []result {
+		for i := range results {
+			if results[i].err == nil {
+				results[i].err = err
+			}
+		}
+		return results
+	}
+	refused, err := a.sys.Claim(ctx, claims)
+	if err != nil {
+		return failAll(err)
+	}
+	fail(refused)
+
+	var files []systemd.File
+	var disable, enable, names []unit.Name
+	for i := range results {
+		r := &results[i]
+		if r.err != nil {
+			continue
+		}
+		if r.err = a.writeIntent(ctx, &r.action); r.err != nil {
+			continue
+		}
+		r.recorded = true
+		files = append(files, systemd.File{Name: r.action.name, Text: r.action.text})
+		names = append(names, r.action.name)
+		if r.action.disable {
+			disable = append(disable, r.action.name)
+		}
+		if r.action.enable {
+			enable = append(enable, r.action.name)
+		}
+	}
+	if len(files) == 0 {
+		return results
+	}
+	a.sys.Watch(names...)
+	if err := a.sys.Disable(ctx, disable); err != nil {
+		a.log.WithError(err).Warn("[Install] links can't be taken away")
+	}
+	failed, err := a.sys.Write(ctx, files)
+	if err != nil {
+		return failAll(err)
+	}
+	fail(failed)
+	if err := a.sys.Enable(ctx, enable); err != nil {
+		// What is started by fleet doesn't need the links.
+		a.log.WithError(err).Warn("units can't be enabled; their [Install] sections have no effect")
+	}
+	states, err := a.sys.States(ctx, names)
+	if err != nil {
+		return failAll(err)
+	}
+	for i := range results {
+		if r := &results[i]; r.err == nil {
+			r.relink = r.action.disable || r.action.enable
+			r.state, r.seen = states[r.action.name], true
+			r.reason = a.loadError(ctx, r.action.name, r.state)
+			if err := a.store.save(r.action.after); err != nil {
+				a.log.WithField("unit", r.action.name).WithError(err).Error("can't write down what was done")
+			}
+		}
+	}
+	return results
+}
+
+// loadError says why systemd couldn't make sense of a unit's file; empty if it
+// could.
+func (a *Agent) loadError(ctx context.Context, name unit.Name, s systemd.State) string {
+	if s.Load == "loaded" || s.Load == "" {
+		return ""
+	}
+	reason, err := a.sys.LoadError(ctx, name)
+	if err != nil || reason == "" {
+		reason = "see `systemctl status " + string(name) + "` on the host"
+	}
+	if s.Load == "masked" {
+		return fmt.Sprintf("systemd has %s masked: an empty file or a link to /dev/null takes its place", name)
+	}
+	return fmt.Sprintf("systemd can't load %s (%s): %s", name, s.Load, reason)
+}

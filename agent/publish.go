@@ -1,0 +1,51 @@
+package agent
+
+import (
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// publish says how a unit is, if that differs from what was said before.
+func (c *core) publish(h *held) {
+	if h.op != "" || !c.following || c.units[h.name] != h {
+		return // something is to be said in a moment, or never again
+	}
+	s := c.statement(h)
+	switch {
+	case s == nil && h.published == nil:
+	case s != nil && h.published != nil && *s == *h.published:
+	default:
+		c.out.states[h.name] = s
+		h.published = s
+	}
+}
+
+// statement is what this host has to say about a unit; nil if nothing.
+func (c *core) statement(h *held) *record.State {
+	switch {
+	case h.acked:
+		return &record.State{
+			Spec:         record.Spec{Target: unit.TargetNone},
+			SystemdState: unit.SystemdState{Load: "not-found", Active: "inactive", Sub: "dead"},
+		}
+	case h.rec == nil || h.rec.Done.Target == "":
+		if h.err == "" {
+			return nil
+		}
+		// Nothing was carried out. What systemd has under this name, if anything,
+		// isn't fleet's to tell.
+		return &record.State{
+			Spec:         record.Spec{Target: unit.TargetInactive},
+			SystemdState: unit.SystemdState{Load: "error", Active: "failed", Sub: "failed"},
+			Error:        h.err,
+		}
+	case !h.seen:
+		return h.published
+	}
+	s := &record.State{Spec: h.rec.Done, SystemdState: h.state.SystemdState, Error: h.err}
+	if s.Error != "" && (s.Active == "inactive" || s.Active == "") {
+		// To systemd a unit that it can't start is merely inactive.
+		s.Active = "failed"
+	}
+	return s
+}

@@ -1,0 +1,135 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// store keeps a record per unit in a directory, and beside the directory which
+// cluster the host belongs to. It is meant for a file system that a reboot
+// wipes, and it never syncs: what it must survive is fleetd's death.
+type store struct {
+	dir  string
+	boot machine.BootID
+}
+
+const recordSuffix = ".json"
+
+// maxFileName is how long Linux lets a file's name be, in bytes.
+const maxFileName = 255
+
+func (s store) path(name unit.Name) string {
+	base := string(name)
+	if len(base)+len(recordSuffix) > maxFileName {
+		base = fmt.Sprintf("%x", sha256.Sum256([]byte(base)))
+	}
+	return filepath.Join(s.dir, base+recordSuffix)
+}
+
+// load reads all records of this boot and drops those of others. A record that
+// can't be read is said, and counts as none.
+func (s store) load(complain func(error)) ([]Record, error) {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading what an earlier fleetd did: %w", err)
+	}
+	var out []Record
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), recordSuffix) || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		path := filepath.Join(s.dir, e.Name())
+		r, err := readJSON[Record](path)
+		switch {
+		case err != nil:
+			complain(err)
+		case r.Boot != "" && s.boot != "" && r.Boot != s.boot:
+			if err := os.Remove(path); err != nil {
+				complain(err)
+			}
+		case s.path(r.Name) != path:
+			complain(fmt.Errorf("%s: is a record of %q, which it isn't named after: ignored", path, r.Name))
+		default:
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+func (s store) save(r *Record) error { return writeJSON(s.path(r.Name), r) }
+
+func (s store) remove(name unit.Name) error {
+	if err := os.Remove(s.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (s store) clusterPath() string {
+	return filepath.Join(filepath.Dir(filepath.Clean(s.dir)), "cluster")
+}
+
+// cluster gives the cluster that the host belongs to, none if nobody knows.
+func (s store) cluster() (record.Cluster, error) {
+	c, err := readJSON[record.Cluster](s.clusterPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return record.Cluster{}, nil
+	}
+	return c, err
+}
+
+func (s store) saveCluster(c *record.Cluster) error { return writeJSON(s.clusterPath(), c) }
+
+func readJSON[T any](path string) (T, error) {
+	var v T
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal(text, &v); err != nil {
+		return v, fmt.Errorf("%s: %w", path, err)
+	}
+	return v, nil
+}
+
+// writeJSON replaces a file whole: fleetd may be killed at any instruction.
+func writeJSON(path string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".new-")
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(dir, 0o755); err == nil {
+			f, err = os.CreateTemp(dir, ".new-")
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
