@@ -54,6 +54,10 @@ func (r *Registry) CheckCluster(found *record.Cluster, known record.ClusterID) e
 	return nil
 }
 
+// ClusterKey is the name of the key that says which cluster this is, for
+// messages.
+func (r *Registry) ClusterKey() string { return r.keys.cluster() }
+
 // EnsureCluster gives the cluster its id if this is the first engine ever, and
 // else checks it as CheckCluster does. A cluster that is established - it has
 // a schedule - never gets a second id.

@@ -203,6 +203,13 @@ func (p *Presence) seekLease() {
 
 func (p *Presence) presenceDirty() { p.dirty[""] = true } // no unit has the empty name: it stands for the machine's own key
 
+// Machine gives what the machine says of itself.
+func (p *Presence) Machine() machine.Machine {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.machine
+}
+
 // Update changes what the machine says of itself.
 func (p *Presence) Update(ctx context.Context, m machine.Machine) error {
 	p.mu.Lock()

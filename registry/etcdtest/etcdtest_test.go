@@ -8,6 +8,7 @@ import (
 
 	"github.com/fleet-project/fleet/registry/etcdtest"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
 var shared etcdtest.Shared
@@ -35,7 +36,7 @@ func TestLinks(t *testing.T) {
 	s := shared.Server(t)
 	key := etcdtest.Prefix() + "k"
 	link := s.Link(t)
-	c, err := clientv3.New(clientv3.Config{Endpoints: link.Endpoints()})
+	c, err := clientv3.New(clientv3.Config{Endpoints: link.Endpoints(), Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
