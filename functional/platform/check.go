@@ -91,6 +91,11 @@ func checkNamespaces() error {
 
 func probeNamespaces() error {
 	const need = "real hosts need privileges that are missing here (a container without --privileged?): "
+	// Still in this machine's own network, where the platform's bridge has to
+	// be: the name is refused, but only after the privilege has been looked at.
+	if err := addBridge("no/name"); errors.Is(err, unix.EPERM) {
+		return fmt.Errorf(need+"a bridge: %w", err)
+	}
 	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf(need+"new namespaces: %w", err)
 	}
@@ -101,6 +106,9 @@ func probeNamespaces() error {
 		return fmt.Errorf(need+"tmpfs mount: %w", err)
 	}
 	defer unix.Unmount("/mnt", unix.MNT_DETACH)
+	if err := unix.Mknod("/mnt/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); err != nil {
+		return fmt.Errorf(need+"device nodes: %w", err)
+	}
 	for _, dir := range []string{"lower", "upper", "work", "root"} {
 		if err := os.Mkdir("/mnt/"+dir, 0o755); err != nil {
 			return err

@@ -101,19 +101,23 @@ func Reap(ctx context.Context, out io.Writer) error {
 		if err := readJSON(filepath.Join(platformDir(name), "platform.json"), &d); err == nil && d.Detached {
 			continue
 		}
-		owner, err := tryLockFile(filepath.Join(platformDir(name), "owner.lock"))
+		// No lock is there if a removal has come half-way, and perhaps still is
+		// going on, which does no harm. Making it anew then would.
+		owner, err := tryLock(filepath.Join(platformDir(name), "owner.lock"), 0)
 		if errors.Is(err, errLocked) {
 			continue
 		}
-		if err == nil {
-			if out != nil {
-				fmt.Fprintf(out, "removing platform %s: its owner is gone\n", name)
-			}
+		if err == nil && out != nil {
+			fmt.Fprintf(out, "removing platform %s: its owner is gone\n", name)
+		}
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			err = remove(ctx, name)
-			owner.Close()
 		}
 		if err != nil {
 			failed = append(failed, err)
+		}
+		if owner != nil {
+			owner.Close()
 		}
 	}
 	return errors.Join(failed...)

@@ -17,6 +17,11 @@
 // reaper process removes the platform. Detach ends that, for a demo that
 // stays; Open finds such a platform again.
 //
+// Environment: FLEET_CACHE (the root filesystem and the SSH key; default: fleet
+// in the user's cache), FLEET_DEBIAN_MIRROR (default http://deb.debian.org),
+// FLEET_PLATFORM_DIR (platforms' descriptions and disks; default
+// /var/lib/fleet-platform), FLEET_FAILED_DIR (journals of failed tests).
+//
 // The package knows nothing about fleet. It needs root on Debian (or the tools
 // in place); Check tells whether this machine can do it, and why not.
 package platform

@@ -20,7 +20,12 @@ func tryLockFile(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	return tryLock(path, os.O_CREATE)
+}
+
+// tryLock locks a file that exists, or with os.O_CREATE any.
+func tryLock(path string, create int) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|create, 0o644)
 	if err != nil {
 		return nil, err
 	}
