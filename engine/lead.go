@@ -40,17 +40,21 @@ func (e *Engine) lead(ctx context.Context, lead *registry.Leadership) error {
 	}
 	l := &leader{Engine: e, lead: lead}
 	for {
-		ctx, cancel := context.WithTimeoutCause(ctx, e.opts.SafetyNet, errSafetyNet)
+		ctx, cancel := context.WithTimeoutCause(ctx, e.opts.SafetyNet, errResnapshot)
 		err := l.follow(ctx)
-		again := errors.Is(context.Cause(ctx), errSafetyNet)
+		if errors.Is(context.Cause(ctx), errResnapshot) {
+			err = errResnapshot
+		}
 		cancel()
-		if !again {
+		if !errors.Is(err, errResnapshot) {
 			return err
 		}
 	}
 }
 
-var errSafetyNet = errors.New("time to compare with a fresh snapshot")
+// errResnapshot ends a follow that is to begin anew: the safety net's time has
+// come, or a trouble with the cluster's key is over.
+var errResnapshot = errors.New("time for a fresh snapshot")
 
 // ensureCluster lets only a trouble that an operator must mend pass: the
 // leader then follows the cluster and waits for it.
@@ -121,11 +125,13 @@ func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.D
 	}
 	if err := l.opts.Registry.CheckCluster(l.cluster, l.opts.KnownCluster()); err != nil {
 		l.setTrouble(err)
-		// The planner is fed once the trouble ends, from a snapshot.
-		l.planner = planner.New(planner.Config{Grace: l.opts.AgentTTL})
-		return l.awaitCluster(ctx)
+		l.planner = nil // what happens meanwhile is learned from the next snapshot
+		return time.Hour, 0, nil
 	}
 	l.setTrouble(nil)
+	if l.planner == nil {
+		return 0, 0, errResnapshot
+	}
 	plan := l.planner.Step(began, changes)
 	for _, w := range plan.Warnings {
 		l.log.Warn(w)
