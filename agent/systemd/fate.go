@@ -1,0 +1,86 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Fate is what becomes of the service that this process runs in.
+type Fate string
+
+const (
+	// Stopping: it is being stopped, or nobody would start it again.
+	Stopping Fate = "stopping"
+	// Restarting: another process takes over at once.
+	Restarting Fate = "restarting"
+)
+
+// OwnFate tells, while this process is being ended, whether systemd will start
+// it again: it is being restarted (a restart is one job, which stops and then
+// starts), or no job ends it and its Restart= setting brings it back. A process
+// that is no service of this systemd is Stopping.
+func (c *Client) OwnFate(ctx context.Context) (Fate, error) {
+	conn, err := c.current()
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	var path dbus.ObjectPath
+	err = conn.manager.CallWithContext(ctx, managerIface+".GetUnitByPID", 0, uint32(os.Getpid())).Store(&path)
+	var refusal dbus.Error
+	if errors.As(err, &refusal) && refusal.Name == "org.freedesktop.systemd1.NoUnitForPID" {
+		return Stopping, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("asking systemd for this process's unit: %w", err)
+	}
+	job, err := c.ownJob(ctx, conn, path)
+	if err != nil {
+		return "", err
+	}
+	switch job {
+	case "restart", "try-restart":
+		return Restarting, nil
+	case "stop":
+		return Stopping, nil
+	}
+	v, err := conn.bus.Object(destination, path).GetProperty("org.freedesktop.systemd1.Service.Restart")
+	if err != nil {
+		return Stopping, nil // a scope: somebody's session
+	}
+	if v.Value() == "no" {
+		return Stopping, nil
+	}
+	return Restarting, nil
+}
+
+// ownJob gives the type of the job that a unit has, "" when it has none.
+func (c *Client) ownJob(ctx context.Context, conn *conn, path dbus.ObjectPath) (string, error) {
+	var v dbus.Variant
+	err := conn.bus.Object(destination, path).CallWithContext(ctx, propsIface+".Get", 0, unitIface, "Job").Store(&v)
+	if err != nil {
+		return "", fmt.Errorf("asking systemd for this service's job: %w", err)
+	}
+	var job struct {
+		ID   uint32
+		Path dbus.ObjectPath
+	}
+	if err := v.Store(&job); err != nil {
+		return "", fmt.Errorf("systemd's answer about this service's job: %w", err)
+	}
+	if job.ID == 0 {
+		return "", nil
+	}
+	var kind dbus.Variant
+	err = conn.bus.Object(destination, job.Path).CallWithContext(ctx, propsIface+".Get", 0, "org.freedesktop.systemd1.Job", "JobType").Store(&kind)
+	if err != nil {
+		return "", fmt.Errorf("asking systemd for a job's type: %w", err)
+	}
+	s, _ := kind.Value().(string)
+	return s, nil
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fleet-project/fleet/agent"
+	"github.com/fleet-project/fleet/agent/systemd"
+	"github.com/fleet-project/fleet/api/server"
+	"github.com/fleet-project/fleet/engine"
+	"github.com/fleet-project/fleet/fleetd/config"
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// handOverTime bounds handing the units over, below the service's
+	// TimeoutStopSec, so that what is left is still stopped in order.
+	handOverTime = 90 * time.Second
+	// bodyTime is what a client gets to send a request's body.
+	bodyTime = 30 * time.Second
+	// apiGrace is what requests under way get when the API stops.
+	apiGrace = 2 * time.Second
+)
+
+// node is one host's fleet, wired together: API, engine and agent over one
+// registry and one systemd. fleetd and fleetd dev run the same node.
+type node struct {
+	cfg      *config.Config
+	log      *logrus.Entry
+	metrics  *prometheus.Registry
+	registry *registry.Registry
+	systemd  *systemd.Client
+	known    func() record.ClusterID
+	lock     *os.File
+	// identify says who this host is; again after a reload.
+	identify func(*config.Config) (machine.Machine, error)
+}
+
+// nodeOptions are what fleetd and fleetd dev differ in.
+type nodeOptions struct {
+	cfg      *config.Config
+	log      *logrus.Entry
+	systemd  systemd.Options
+	identify func(*config.Config) (machine.Machine, error)
+}
+
+// newNode opens what a node works with. It talks to nobody yet but systemd.
+func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
+	cfg := opts.cfg
+	n := &node{cfg: cfg, log: opts.log, metrics: prometheus.NewRegistry(), identify: opts.identify}
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	// The units directory holds what outlives a fleetd; beside it lie the
+	// lock and the cluster's id.
+	dir := filepath.Dir(filepath.Clean(cfg.UnitsDirectory))
+	if err := os.MkdirAll(cfg.UnitsDirectory, 0o755); err != nil {
+		return nil, fmt.Errorf("units_directory: %w", err)
+	}
+	var err error
+	if n.lock, err = lockFile(filepath.Join(dir, "fleetd.lock"), "fleetd"); err != nil {
+		return nil, err
+	}
+	n.known = knownCluster(filepath.Join(dir, "cluster"))
+	opts.systemd.Log, opts.systemd.Metrics = n.room("systemd"), n.metrics
+	if n.systemd, err = systemd.Dial(ctx, opts.systemd); err != nil {
+		return nil, err
+	}
+	n.registry, err = registry.Dial(registry.Config{
+		Endpoints: cfg.EtcdServers, Username: cfg.EtcdUsername, Password: cfg.EtcdPassword,
+		CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
+		Prefix: cfg.EtcdKeyPrefix, RequestTimeout: cfg.EtcdRequestTimeout, Log: n.room("registry"),
+	})
+	return n, err
+}
+
+// close ends what newNode opened.
+func (n *node) close() {
+	n.systemd.Close()
+	n.registry.Close()
+	n.lock.Close()
+}
+
+func (n *node) room(name string) *logrus.Entry { return n.log.WithField("room", name) }
+
+// run serves the API on the listeners and takes part in the cluster until ctx
+// ends. Then, if handOver says so, the host's units are handed over before it
+// returns; else they keep running, and the lease lives for the next fleetd.
+func (n *node) run(ctx context.Context, listeners []net.Listener, reload <-chan *config.Config, handOver func(context.Context) bool) error {
+	m, err := n.identify(n.cfg)
+	if err != nil {
+		return err
+	}
+	// life goes on while units are handed over: that needs all the rest.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group, life := errgroup.WithContext(life)
+
+	srv := server.New(server.Options{
+		Registry: n.registry, AgentTTL: n.cfg.AgentTTL, PageSize: n.cfg.TokenLimit, Log: n.room("api"),
+		Metrics: promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}), Version: version,
+	})
+	group.Go(func() error { return orEnd(life, srv.Run(life)) })
+	for _, l := range listeners {
+		group.Go(func() error { return serve(life, l, srv) })
+	}
+	if !n.cfg.DisableEngine {
+		eng := engine.New(engine.Options{
+			Registry: n.registry, Machine: m.ID, AgentTTL: n.cfg.AgentTTL, SafetyNet: n.cfg.EngineReconcileInterval,
+			KnownCluster: n.known, Log: n.room("engine"), Metrics: n.metrics,
+		})
+		group.Go(func() error { return orEnd(life, eng.Run(life)) })
+	}
+	group.Go(func() error {
+		defer end() // without its agent a host serves nobody
+		return orEnd(life, n.takePart(ctx, life, m, reload, handOver))
+	})
+	return group.Wait()
+}
+
+// takePart joins the cluster and runs the agent until stop ends, and hands
+// over if it must.
+func (n *node) takePart(stop, life context.Context, m machine.Machine, reload <-chan *config.Config, handOver func(context.Context) bool) error {
+	presence, err := n.registry.Join(stop, m, n.cfg.AgentTTL)
+	if err != nil {
+		return orEnd(stop, err)
+	}
+	n.room("agent").Infof("joined the cluster as %s (%s)", m.ID.Short(), m.IP)
+	ag := agent.New(agent.Options{
+		Registry: n.registry, Presence: presence, Systemd: n.systemd, Machine: presence.Machine,
+		TTL: n.cfg.AgentTTL, Dir: n.cfg.UnitsDirectory, ClusterKey: n.registry.ClusterKey(),
+		Log: n.room("agent"), Metrics: n.metrics,
+	})
+	life, end := context.WithCancel(life)
+	defer end()
+	group, life := errgroup.WithContext(life)
+	group.Go(func() error { return orEnd(life, presence.Run(life)) })
+	group.Go(func() error { return orEnd(life, ag.Run(life)) })
+	group.Go(func() error {
+		defer end()
+		for {
+			select {
+			case <-life.Done():
+				return nil
+			case cfg := <-reload:
+				n.apply(life, presence, cfg)
+			case <-stop.Done():
+				if !handOver(life) {
+					n.log.Info("stopping; the units keep running for the next fleetd")
+					return nil
+				}
+				n.log.Info("handing this host's units over")
+				leaving, cancel := context.WithTimeout(life, handOverTime)
+				defer cancel()
+				return ag.Leave(leaving)
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// apply makes a reloaded configuration true as far as it can be.
+func (n *node) apply(ctx context.Context, presence *registry.Presence, cfg *config.Config) {
+	m, err := n.identify(cfg)
+	if err == nil {
+		err = presence.Update(ctx, m)
+	}
+	if err != nil {
+		n.log.WithError(err).Error("reloading")
+		return
+	}
+	n.log.Info("reloaded: metadata and verbosity apply now, all else at the next restart")
+}
+
+// serve answers on one listener until ctx ends.
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	s := &http.Server{Handler: boundBodies(h), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	// Streams end with the base context, at once.
+	s.BaseContext = func(net.Listener) context.Context { return ctx }
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiGrace)
+		defer cancel()
+		if s.Shutdown(grace) != nil {
+			s.Close()
+		}
+	})
+	err := s.Serve(l)
+	if !stop() {
+		<-done
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("the API on %s: %w", l.Addr(), err)
+}
+
+// boundBodies cuts off clients that send a body slowly. A server's ReadTimeout
+// would cut off the streaming watch as well.
+func boundBodies(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // a writer without deadlines is a test's
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// orEnd turns the error of a room that ended because its context did into
+// nil: that is no failure.
+func orEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return nil
+	}
+	return err
+}

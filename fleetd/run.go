@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/fleet-project/fleet/agent/systemd"
+	"github.com/fleet-project/fleet/fleetd/config"
+	"github.com/fleet-project/fleet/machine"
+	"github.com/sirupsen/logrus"
+)
+
+type runOptions struct{ config string }
+
+// runDaemon is fleetd itself.
+func runDaemon(ctx context.Context, opts runOptions) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	cfg, err := config.Load(opts.config, os.Environ())
+	if err != nil {
+		return err
+	}
+	log := newLog(cfg)
+	log.Infof("fleetd %s (%s)", version, commit)
+	for _, w := range cfg.Warnings {
+		log.Warn(w)
+	}
+	n, err := newNode(ctx, nodeOptions{
+		cfg: cfg, log: log,
+		systemd:  systemd.Options{UserScope: cfg.SystemdUser},
+		identify: func(c *config.Config) (machine.Machine, error) { return identify(c) },
+	})
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	listeners, err := apiListeners()
+	if err != nil {
+		return err
+	}
+	reloads, stopReloading := reloading(opts.config, log)
+	defer stopReloading()
+	// Ready means that the API answers, if only to say that etcd does not:
+	// etcd may be a service that comes later.
+	notify(log, daemon.SdNotifyReady)
+	defer notify(log, daemon.SdNotifyStopping)
+	return n.run(ctx, listeners, reloads, func(ctx context.Context) bool { return mustHandOver(ctx, n.systemd, log) })
+}
+
+// identify says who this host is. A host without any address cannot join: the
+// others could not reach it.
+func identify(c *config.Config) (machine.Machine, error) {
+	scope := "system"
+	if c.SystemdUser {
+		scope = "user"
+	}
+	m, err := machine.Local(machine.Settings{PublicIP: c.PublicIP, Metadata: c.Metadata, Version: version, Manager: machine.Manager{Scope: scope}})
+	if err != nil {
+		return m, fmt.Errorf("who is this host: %w", err)
+	}
+	return m, nil
+}
+
+// mustHandOver tells a stop, which hands the units over, from a restart, which
+// must not touch them. systemd knows which it is; a fleetd that systemd does
+// not run is stopped for good, as far as anybody can tell.
+func mustHandOver(ctx context.Context, sd *systemd.Client, log *logrus.Entry) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	fate, err := sd.OwnFate(ctx)
+	if err != nil {
+		log.WithError(err).Warn("cannot tell a stop from a restart: leaving the units as they are")
+		return false
+	}
+	return fate == systemd.Stopping
+}
+
+// reloading re-reads the configuration at SIGHUP. A configuration that cannot
+// be read changes nothing.
+func reloading(path string, log *logrus.Entry) (<-chan *config.Config, func()) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	out := make(chan *config.Config)
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-quit:
+				return
+			case <-hup:
+			}
+			cfg, err := config.Load(path, os.Environ())
+			if err != nil {
+				log.WithError(err).Error("reload refused: the running configuration stays")
+				continue
+			}
+			setVerbosity(log.Logger, cfg)
+			select {
+			case <-quit:
+				return
+			case out <- cfg:
+			}
+		}
+	}()
+	return out, func() {
+		signal.Stop(hup)
+		close(quit)
+		<-done
+	}
+}
+
+// newLog writes to standard error, where systemd's journal takes it, without
+// times of its own there.
+func newLog(cfg *config.Config) *logrus.Entry {
+	log := logrus.New()
+	log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: os.Getenv("JOURNAL_STREAM") != "", FullTimestamp: true})
+	setVerbosity(log, cfg)
+	return logrus.NewEntry(log)
+}
+
+func setVerbosity(log *logrus.Logger, cfg *config.Config) {
+	log.SetLevel(logrus.InfoLevel)
+	if cfg.Verbosity > 0 {
+		log.SetLevel(logrus.DebugLevel)
+	}
+}
+
+func notify(log *logrus.Entry, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.WithError(err).Warn("cannot notify systemd")
+	}
+}
