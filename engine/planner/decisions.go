@@ -1,0 +1,153 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// Decision is one write that the planner wants made. Its string is one line
+// for the log.
+type Decision interface {
+	fmt.Stringer
+	isDecision()
+}
+
+// Place tells a machine to load or launch a unit: a new placement, or one whose
+// target, file or restart count changed.
+type Place struct {
+	record.Key
+	Spec   record.Spec
+	Reason string
+}
+
+// Withdraw tells a machine to stop and forget a unit (target none).
+type Withdraw struct {
+	record.Key
+	Reason string
+}
+
+// Forget ends a withdrawal that the machine has acknowledged: its schedule key
+// and its state key go.
+type Forget struct{ record.Key }
+
+// Release ends the destruction of a unit that is placed nowhere any more: its
+// key goes.
+type Release struct{ Unit unit.Name }
+
+// Restore writes a unit anew whose key vanished without having been destroyed.
+type Restore struct {
+	Unit   unit.Name
+	Record record.Unit
+	Reason string
+}
+
+// CollectFile takes away a text that nothing refers to.
+type CollectFile struct{ Hash unit.Hash }
+
+// RestoreFile writes a text anew that vanished while it was referred to.
+type RestoreFile struct {
+	Hash unit.Hash
+	Text []byte
+}
+
+func (Place) isDecision()       {}
+func (Withdraw) isDecision()    {}
+func (Forget) isDecision()      {}
+func (Release) isDecision()     {}
+func (Restore) isDecision()     {}
+func (CollectFile) isDecision() {}
+func (RestoreFile) isDecision() {}
+
+func (d Place) String() string {
+	return fmt.Sprintf("place %s on %s, %s: %s", d.Unit, d.Machine.Short(), d.Spec.Target, d.Reason)
+}
+
+func (d Withdraw) String() string {
+	return fmt.Sprintf("withdraw %s from %s: %s", d.Unit, d.Machine.Short(), d.Reason)
+}
+
+func (d Forget) String() string {
+	return fmt.Sprintf("forget %s on %s: it has been withdrawn", d.Unit, d.Machine.Short())
+}
+
+func (d Release) String() string {
+	return fmt.Sprintf("release %s: it is destroyed and placed nowhere", d.Unit)
+}
+
+func (d Restore) String() string {
+	return fmt.Sprintf("restore %s, %s: %s", d.Unit, d.Record.Target, d.Reason)
+}
+
+func (d CollectFile) String() string {
+	return fmt.Sprintf("collect file %s: nothing refers to it", d.Hash.Short())
+}
+
+func (d RestoreFile) String() string {
+	return fmt.Sprintf("restore file %s: its key vanished while units need it", d.Hash.Short())
+}
+
+// Plan is what one Step decided. No two decisions write the same key.
+type Plan struct {
+	// Decisions in the order in which they must become true if they can't all
+	// at once: what is restored first, then what is taken away, then what is
+	// placed, and what is cleaned up last.
+	Decisions []Decision
+	// Wake is when Step must be called again even if nothing changes; zero if
+	// nothing is pending.
+	Wake time.Time
+	// Suspended says why nothing at all is decided; empty when planning goes on.
+	Suspended string
+	// Warnings are for the log, each given once.
+	Warnings []string
+}
+
+// ranks of decisions, in the order of Plan.Decisions.
+const (
+	rankRestoreFile = iota
+	rankRestore
+	rankWithdraw
+	rankForget
+	rankPlace
+	rankRelease
+	rankCollect
+	rankCount
+)
+
+// draft collects a Step's decisions. A later decision on a key takes the place
+// of an earlier one: etcd refuses a transaction that writes a key twice.
+type draft struct {
+	ranks    [rankCount][]Decision // entries that were replaced are nil
+	at       map[record.Key]draftSlot
+	warnings []string
+}
+
+type draftSlot struct{ rank, index int }
+
+func newDraft() *draft { return &draft{at: map[record.Key]draftSlot{}} }
+
+func (d *draft) add(rank int, x Decision) { d.ranks[rank] = append(d.ranks[rank], x) }
+
+func (d *draft) onKey(key record.Key, rank int, x Decision) {
+	if old, ok := d.at[key]; ok {
+		d.ranks[old.rank][old.index] = nil
+	}
+	d.at[key] = draftSlot{rank, len(d.ranks[rank])}
+	d.add(rank, x)
+}
+
+func (d *draft) warn(format string, args ...any) {
+	d.warnings = append(d.warnings, fmt.Sprintf(format, args...))
+}
+
+func (d *draft) plan(wake time.Time) Plan {
+	var all []Decision
+	for _, list := range d.ranks {
+		all = append(all, list...)
+	}
+	all = slices.DeleteFunc(all, func(x Decision) bool { return x == nil })
+	return Plan{Decisions: all, Wake: wake, Warnings: d.warnings}
+}

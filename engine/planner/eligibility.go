@@ -1,0 +1,308 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fleet-project/fleet/unit"
+)
+
+// mode is what a unit would do on a machine.
+type mode uint8
+
+const (
+	stay  mode = iota // it is there: may it remain
+	enter             // may it come
+	oust              // may it come once the units that it replaces have left
+)
+
+// refusals collects why a unit doesn't fit; a nil one only wants to know
+// whether.
+type refusals struct{ reasons []string }
+
+func (r *refusals) addf(format string, args ...any) {
+	r.reasons = append(r.reasons, fmt.Sprintf(format, args...))
+}
+
+// fits asks every filter whether the unit may be on the machine. With why it
+// asks them all, so that a person gets all reasons at once.
+func (p *Planner) fits(j *job, h *host, m mode, why *refusals) bool {
+	ok := true
+	for _, f := range [...]func(*job, *host, mode, *refusals) bool{
+		p.fitsPresence, p.fitsIdentity, p.fitsMetadata, p.fitsLeaders, p.fitsConflicts, p.fitsReplaced, p.fitsReplacing, p.fitsOwn,
+	} {
+		if !f(j, h, m, why) {
+			if why == nil {
+				return false
+			}
+			ok = false
+		}
+	}
+	return ok
+}
+
+// suits asks the filters that depend on the machine alone.
+func (p *Planner) suits(j *job, h *host) bool {
+	return p.fitsPresence(j, h, enter, nil) && p.fitsIdentity(j, h, enter, nil) && p.fitsMetadata(j, h, enter, nil)
+}
+
+func (p *Planner) fitsPresence(_ *job, h *host, m mode, why *refusals) bool {
+	switch {
+	case !h.live():
+		if why != nil {
+			why.addf("absent: the machine is not in the cluster")
+		}
+	case h.rec.Leaving:
+		if why != nil {
+			why.addf("leaving: the machine hands its units over")
+		}
+	case m != stay && h.over.Cordoned:
+		if why != nil {
+			why.addf("cordoned: nothing new is placed here")
+		}
+	default:
+		return true
+	}
+	return false
+}
+
+func (p *Planner) fitsIdentity(j *job, h *host, _ mode, why *refusals) bool {
+	ok := true
+	if id := j.req.MachineID; id != "" && id != string(h.id) && id != h.id.Short() {
+		if ok = false; why != nil {
+			why.addf("MachineID=%s: another machine", id)
+		}
+	}
+	if id := j.req.BootID; id != "" && (!h.live() || id != string(h.rec.BootID)) {
+		if ok = false; why != nil {
+			why.addf("X-ConditionMachineBootID=%s: another boot", id)
+		}
+	}
+	return ok
+}
+
+func (p *Planner) fitsMetadata(j *job, h *host, _ mode, why *refusals) bool {
+	if why == nil {
+		return firstBroken(j.req.Metadata, h.meta) < 0
+	}
+	ok := true
+	for i := range j.req.Metadata {
+		r := &j.req.Metadata[i]
+		v, has := h.meta[r.Key]
+		if r.Match(v, has) {
+			continue
+		}
+		ok = false
+		if has {
+			why.addf("MachineMetadata=%s: this machine has %s=%s", r, r.Key, v)
+		} else {
+			why.addf("MachineMetadata=%s: this machine has no %s", r, r.Key)
+		}
+	}
+	return ok
+}
+
+// fitsLeaders: the units that MachineOf names must be here.
+func (p *Planner) fitsLeaders(j *job, h *host, _ mode, why *refusals) bool {
+	ok := true
+	for _, name := range j.req.MachineOf {
+		leader := p.jobs[name]
+		if leader != nil {
+			if s := h.seats[leader]; s != nil && s.counted == held {
+				continue
+			}
+		}
+		if ok = false; why == nil {
+			return false
+		}
+		why.addf("MachineOf=%s: %s", name, p.whereabouts(name, leader))
+	}
+	return ok
+}
+
+// whereabouts says where a unit is, for somebody who wants to be with it.
+func (p *Planner) whereabouts(name unit.Name, j *job) string {
+	switch {
+	case j == nil || j.rec == nil:
+		return fmt.Sprintf("%s is not in the cluster", name)
+	case p.inCircle(j):
+		return fmt.Sprintf("%s is placed nowhere: it follows itself in a circle", name)
+	}
+	var ids []string
+	for _, s := range j.held() {
+		ids = append(ids, s.host.id.Short())
+	}
+	switch {
+	case len(ids) == 0:
+		return fmt.Sprintf("%s is placed nowhere", name)
+	case len(ids) > 3:
+		return fmt.Sprintf("%s is on other machines", name)
+	}
+	return fmt.Sprintf("%s is on %s", name, strings.Join(ids, ", "))
+}
+
+// fitsConflicts: nothing here may be in conflict with the unit. To come it
+// must wait for those that are leaving; to stay it needn't.
+func (p *Planner) fitsConflicts(j *job, h *host, m mode, why *refusals) bool {
+	own := h.seats[j]
+	ok := true
+	for _, g := range j.wants {
+		t := g.at[h]
+		n := t.covered[held] + t.covered[leaving]
+		if m == stay {
+			n = t.covered[held]
+		}
+		if n == 0 || n == own.in(m) && slices.Contains(j.known, g) {
+			continue
+		}
+		if ok = false; why == nil {
+			return false
+		}
+		for _, s := range h.sorted() {
+			if s.job != j && s.in(m) > 0 && slices.Contains(s.job.known, g) {
+				why.addf("Conflicts=%s: %s %s here", g.glob, s.job.name, s.verb())
+			}
+		}
+	}
+	for _, g := range j.known {
+		if g.relation != conflicts {
+			continue
+		}
+		t := g.at[h]
+		n := t.authors[held] + t.authors[leaving]
+		if m == stay {
+			n = t.authors[held]
+		}
+		if n == 0 || n == own.in(m) && slices.Contains(j.wants, g) {
+			continue
+		}
+		if ok = false; why == nil {
+			return false
+		}
+		for _, s := range h.sorted() {
+			if s.job != j && s.in(m) > 0 && slices.Contains(s.job.wants, g) {
+				why.addf("%s, which %s here, has Conflicts=%s", s.job.name, s.verb(), g.glob)
+			}
+		}
+	}
+	return ok
+}
+
+// fitsReplaced: no unit that replaces this one may be here, or have claimed
+// the machine. That keeps a unit that was replaced from coming back.
+func (p *Planner) fitsReplaced(j *job, h *host, _ mode, why *refusals) bool {
+	ok := true
+	own := h.seats[j]
+	for _, g := range j.known {
+		if g.relation != replaces {
+			continue
+		}
+		n := g.at[h].authors[held]
+		if n == 0 || n == own.in(stay) && slices.Contains(j.takes, g) {
+			continue
+		}
+		if ok = false; why == nil {
+			return false
+		}
+		for _, s := range h.sorted() {
+			if s.job != j && s.counted == held && slices.Contains(s.job.takes, g) {
+				why.addf("%s, which runs here, has Replaces=%s", s.job.name, g.glob)
+			}
+		}
+	}
+	for c := range h.claims {
+		if c == j || !c.replacesUnit(j) {
+			continue
+		}
+		if ok = false; why == nil {
+			return false
+		}
+		why.addf("%s takes this unit's place here", c.name)
+	}
+	return ok
+}
+
+// fitsReplacing: the units that this one replaces must have left, unless it is
+// there already: then they go.
+func (p *Planner) fitsReplacing(j *job, h *host, m mode, why *refusals) bool {
+	if m != enter {
+		return true
+	}
+	ok := true
+	own := h.seats[j]
+	for _, g := range j.takes {
+		t := g.at[h]
+		n := t.covered[held] + t.covered[leaving]
+		if n == 0 || n == own.in(enter) && slices.Contains(j.known, g) {
+			continue
+		}
+		if ok = false; why == nil {
+			return false
+		}
+		for _, s := range h.sorted() {
+			if s.job == j || s.counted == away || !slices.Contains(s.job.known, g) {
+				continue
+			}
+			switch {
+			case s.counted == leaving:
+				why.addf("Replaces=%s: %s has yet to leave", g.glob, s.job.name)
+			case p.replacesBack(s.job, j):
+				why.addf("Replaces=%s: %s runs here, and replaces this unit in turn", g.glob, s.job.name)
+			default:
+				why.addf("Replaces=%s: %s runs here", g.glob, s.job.name)
+			}
+		}
+	}
+	return ok
+}
+
+// fitsOwn: a unit comes back to a machine only when nothing is left there of
+// its last stay, neither the unit nor the word that it is gone: an old
+// acknowledgement must never pass for a new one.
+func (p *Planner) fitsOwn(j *job, h *host, m mode, why *refusals) bool {
+	if m == stay {
+		return true
+	}
+	s := h.seats[j]
+	switch {
+	case s == nil, s.counted == held, s.stray():
+		return true
+	case s.withdrawn() || s.said && s.state.Target == unit.TargetNone || s.forgotten:
+		if why != nil {
+			why.addf("it is being taken away from here first")
+		}
+		return false
+	}
+	return true
+}
+
+// in counts the seat as a unit that asks in that mode sees it.
+func (s *seat) in(m mode) int32 {
+	if s == nil || s.counted == away || m == stay && s.counted == leaving {
+		return 0
+	}
+	return 1
+}
+
+func (s *seat) verb() string {
+	switch {
+	case s.counted == leaving && s.placed:
+		return "is leaving"
+	case s.spec.Target == unit.TargetLoaded:
+		return "is loaded"
+	}
+	return "runs"
+}
+
+// sorted gives the machine's seats in the order of the units' names.
+func (h *host) sorted() []*seat {
+	out := make([]*seat, 0, len(h.seats))
+	for _, s := range h.seats {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b *seat) int { return byName(a.job, b.job) })
+	return out
+}
+
+func (r *refusals) String() string { return strings.Join(r.reasons, "; ") }

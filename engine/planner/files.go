@@ -1,0 +1,144 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// file is a unit file's text and who refers to it.
+type file struct {
+	hash unit.Hash
+	text []byte // nil: not known
+	// refs counts the records, placements and states that name the file: what
+	// a machine was told, or says, must stay readable.
+	refs int
+	jobs map[*job]struct{} // whose records name it
+
+	vanished  bool // text is known but its key is gone
+	collected bool // we decided to take it away; the deletion has not come back yet
+
+	parsed   *unit.File // of text, once somebody asked
+	parseErr error
+}
+
+// refer counts one more reference, to a file that may not be known yet.
+func (p *Planner) refer(hash unit.Hash) *file {
+	f := p.file(hash)
+	f.refs++
+	if f.vanished {
+		p.lostFiles[f] = struct{}{}
+	}
+	return f
+}
+
+func (p *Planner) file(hash unit.Hash) *file {
+	f := p.files[hash]
+	if f == nil {
+		f = &file{hash: hash, jobs: map[*job]struct{}{}}
+		p.files[hash] = f
+	}
+	return f
+}
+
+func (p *Planner) unrefer(f *file) {
+	if f.refs--; f.refs == 0 {
+		p.idleFiles[f] = struct{}{}
+	}
+}
+
+// swapFile moves a reference from one file to another; an empty hash is none.
+func (p *Planner) swapFile(had bool, old unit.Hash, has bool, is unit.Hash) {
+	if has && is != "" {
+		p.refer(is)
+	}
+	if had && old != "" {
+		p.unrefer(p.file(old))
+	}
+}
+
+func (p *Planner) applyFile(c record.FileChange) {
+	f := p.file(c.Hash)
+	if c.Text == nil {
+		f.vanished = f.text != nil
+		if f.refs > 0 {
+			p.lostFiles[f] = struct{}{}
+		} else {
+			delete(p.files, c.Hash)
+			delete(p.idleFiles, f)
+		}
+		return
+	}
+	f.vanished, f.collected = false, false
+	if f.refs == 0 {
+		p.idleFiles[f] = struct{}{}
+	}
+	if f.text != nil {
+		return // a text never changes under its hash
+	}
+	f.text = c.Text
+	for j := range f.jobs {
+		p.spoil(j)
+		p.mark(j)
+	}
+}
+
+// read gives what a unit demands by this file.
+func (f *file) read(name unit.Name) (unit.Requirements, error) {
+	if f.text == nil {
+		return unit.Requirements{}, fmt.Errorf("the text of its unit file (%s) is missing from the cluster", f.hash.Short())
+	}
+	if f.parsed == nil && f.parseErr == nil {
+		f.parsed, f.parseErr = unit.Parse(f.text)
+	}
+	if f.parseErr != nil {
+		return unit.Requirements{}, fmt.Errorf("its unit file can't be read: %w", f.parseErr)
+	}
+	req, err := f.parsed.Requirements(name)
+	if err != nil {
+		return unit.Requirements{}, fmt.Errorf("its unit file can't be read: %w", err)
+	}
+	return req, nil
+}
+
+// restoreFiles writes texts anew that vanished while they are needed.
+func (p *Planner) restoreFiles() {
+	for _, f := range sortedFiles(p.lostFiles) {
+		if f.vanished && f.refs > 0 {
+			f.vanished, f.collected = false, false
+			p.out.add(rankRestoreFile, RestoreFile{Hash: f.hash, Text: f.text})
+		}
+	}
+	clear(p.lostFiles)
+}
+
+// collectFiles takes texts away that nothing refers to.
+func (p *Planner) collectFiles() {
+	for _, f := range sortedFiles(p.idleFiles) {
+		switch {
+		case f.refs > 0 || f.collected:
+		case f.text == nil || f.vanished:
+			delete(p.files, f.hash)
+		default:
+			f.collected = true // the text is kept until the deletion has been seen
+			p.out.add(rankCollect, CollectFile{Hash: f.hash})
+		}
+	}
+	clear(p.idleFiles)
+}
+
+func sortedFiles(set map[*file]struct{}) []*file {
+	out := make([]*file, 0, len(set))
+	for f := range set {
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(a, b *file) int {
+		if a.hash < b.hash {
+			return -1
+		}
+		return 1
+	})
+	return out
+}

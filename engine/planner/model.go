@@ -1,0 +1,267 @@
+package planner
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// job is a unit: what the user wants of it, and where it is.
+type job struct {
+	name     unit.Name
+	ring     uint64    // hashOf(name)
+	template *template // nil unless it is an instance
+
+	rec      *record.Unit // nil: the cluster has no such unit, only traces of it
+	vanished bool         // rec is not nil, but its key is gone: to be restored
+
+	file   *file             // the text that rec names; nil if and only if rec is nil
+	req    unit.Requirements // of file; zero while reqErr is not nil
+	reqErr error             // why req is not known: nothing new is placed
+	stale  bool              // req and the patterns are to be read anew before the next look
+
+	wants []*pattern // req.Conflicts
+	takes []*pattern // req.Replaces
+	known []*pattern // all patterns, of whichever unit, that match the name
+
+	seats []*seat // sorted by machine; each has a spec or a state
+	// claim is the machine that a unit with Replaces has chosen, while those
+	// it replaces are leaving it. Not stored: another leader chooses again.
+	claim *host
+
+	// waiting: wanted and looked at, but not on every machine where it could
+	// be. Such units are woken by the machine that opens.
+	waiting bool
+	queued  bool    // in Planner.queue
+	full    bool    // to be looked at whatever opened
+	opened  []*host // if not full: what opened since it found no place
+	warned  bool    // an unknown unit that runs has been reported
+	gone    bool    // no longer in Planner.jobs
+}
+
+func (j *job) wanted() bool { return j.rec != nil && j.rec.Target.Wanted() }
+
+// global reports whether each machine is to be decided on its own.
+func (j *job) global() bool { return j.wanted() && j.reqErr == nil && j.req.Global }
+
+// spec is what a machine is to be told.
+func (j *job) spec() record.Spec {
+	return record.Spec{Target: j.rec.Target, File: j.rec.File, Restart: j.rec.Restart}
+}
+
+// on finds the unit's seat on a machine, or nil.
+func (j *job) on(h *host) *seat {
+	if i, ok := j.search(h.id); ok {
+		return j.seats[i]
+	}
+	return nil
+}
+
+func (j *job) search(id machine.ID) (int, bool) {
+	return slices.BinarySearchFunc(j.seats, id, func(s *seat, id machine.ID) int {
+		return cmp.Compare(s.host.id, id)
+	})
+}
+
+// held gives the seats on live machines that the unit is placed in.
+func (j *job) held() []*seat {
+	var out []*seat
+	for _, s := range j.seats {
+		if s.counted == held && s.host.live() {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// presence is what a seat means to other units.
+type presence uint8
+
+const (
+	away    presence = iota
+	leaving          // it may still run there, but is not to stay
+	held             // placed there
+)
+
+// seat is one unit on one machine: what the machine is told, and what it says.
+type seat struct {
+	job  *job
+	host *host
+
+	placed bool        // spec is valid
+	spec   record.Spec // as it will be in etcd once all that was decided is committed
+	lost   bool        // placed, but the key vanished by hand: to be written anew
+	// sent are the values that were decided but have not come back yet, in
+	// order: those before the last are old news when they come.
+	sent []record.Spec
+
+	said  bool // state is valid
+	state record.State
+	// forgotten: said, but the state's key was deleted by us; it counts as
+	// nothing, except that the unit can't come back here before the deletion
+	// has been seen.
+	forgotten bool
+
+	counted presence // as the tallies, loads and templates have it
+}
+
+func (s *seat) key() record.Key { return record.Key{Machine: s.host.id, Unit: s.job.name} }
+
+// withdrawn: told to stop, whether or not it has.
+func (s *seat) withdrawn() bool { return s.placed && s.spec.Target == unit.TargetNone }
+
+// acknowledged: the machine says that the unit is gone from it.
+func (s *seat) acknowledged() bool {
+	return s.said && !s.forgotten && s.state.Target == unit.TargetNone
+}
+
+// stray: the machine runs it without having been told.
+func (s *seat) stray() bool { return !s.placed && s.runs() }
+
+func (s *seat) runs() bool { return s.said && !s.forgotten && s.state.Target.Wanted() }
+
+func (s *seat) presence() presence {
+	switch {
+	case s.placed && s.spec.Target != unit.TargetNone:
+		return held
+	case s.placed, s.runs():
+		return leaving
+	}
+	return away
+}
+
+// host is a machine, present or not.
+type host struct {
+	id    machine.ID
+	ring  uint64           // hashOf(id)
+	rec   *machine.Machine // nil while it is absent
+	over  record.Overrides
+	meta  map[string]string // rec's metadata with over applied
+	seats map[*job]*seat
+	// claims are the units that wait for others to make way for them here.
+	claims map[*job]struct{}
+	// missing: absent, but not to be given up before that time. Zero for a
+	// machine that is live, or known to be lost.
+	missing time.Time
+
+	class *class // its bucket; nil unless new units may be placed here
+	load  int    // seats that are held
+}
+
+func (h *host) live() bool { return h.rec != nil }
+
+// open: new units may be placed here.
+func (h *host) open() bool { return h.live() && !h.rec.Leaving && !h.over.Cordoned }
+
+func (p *Planner) job(name unit.Name) *job {
+	j := p.jobs[name]
+	if j == nil {
+		j = &job{name: name, ring: hashOf(string(name))}
+		if t, ok := name.Template(); ok {
+			j.template = p.template(t)
+		}
+		p.jobs[name] = j
+		p.names.add(j)
+		p.patterns.introduce(j)
+	}
+	return j
+}
+
+// dropJob forgets a unit that nothing is known of any more.
+func (p *Planner) dropJob(j *job) {
+	if j.rec != nil || len(j.seats) > 0 {
+		return
+	}
+	p.rest(j)
+	p.patterns.retire(j)
+	p.names.drop(j)
+	j.gone = true
+	delete(p.jobs, j.name)
+}
+
+func (p *Planner) host(id machine.ID) *host {
+	h := p.hosts[id]
+	if h == nil {
+		h = &host{id: id, ring: hashOf(string(id)), seats: map[*job]*seat{}, claims: map[*job]struct{}{}}
+		p.hosts[id] = h
+		short := id.Short()
+		p.short[short] = append(p.short[short], h)
+	}
+	return h
+}
+
+// dropHost forgets a machine that is absent and holds nothing.
+func (p *Planner) dropHost(h *host) {
+	if h.live() || len(h.seats) > 0 || len(h.claims) > 0 || h.over.Cordoned || h.over.Metadata != nil || h.over.Removed != nil {
+		return
+	}
+	delete(p.hosts, h.id)
+	short := h.id.Short()
+	p.short[short] = slices.DeleteFunc(p.short[short], func(x *host) bool { return x == h })
+	if len(p.short[short]) == 0 {
+		delete(p.short, short)
+	}
+}
+
+// seat finds or makes the seat of a unit on a machine.
+func (p *Planner) seat(j *job, h *host) *seat {
+	i, ok := j.search(h.id)
+	if ok {
+		return j.seats[i]
+	}
+	s := &seat{job: j, host: h}
+	j.seats = slices.Insert(j.seats, i, s)
+	h.seats[j] = s
+	return s
+}
+
+// touched must be called after anything changed in a seat: it keeps the
+// indexes, wakes those whom it concerns, and drops a seat that has nothing in
+// it.
+func (p *Planner) touched(s *seat) {
+	was, is := s.counted, s.presence()
+	if was != is {
+		s.counted = is
+		p.patterns.count(s, was, -1)
+		p.patterns.count(s, is, +1)
+		if (was == held) != (is == held) {
+			p.reload(s, is == held)
+			for f := range p.followers[s.job.name] {
+				p.mark(f)
+			}
+		}
+		if is < was {
+			p.freed(s, is)
+		}
+	}
+	if !s.placed && !s.said {
+		if i, ok := s.job.search(s.host.id); ok {
+			s.job.seats = slices.Delete(s.job.seats, i, i+1)
+		}
+		delete(s.host.seats, s.job)
+		p.markSeat(s)
+		p.dropHost(s.host)
+	}
+}
+
+// freed wakes the units that a seat kept away from its machine.
+func (p *Planner) freed(s *seat, is presence) {
+	wake := func(list []*pattern) {
+		for _, g := range list {
+			for w := range g.waiters {
+				if w != s.job {
+					p.markAt(w, s.host)
+				}
+			}
+		}
+	}
+	wake(s.job.takes) // these keep others away only while they are placed
+	if is == away {
+		wake(s.job.wants)
+		wake(s.job.known)
+	}
+}

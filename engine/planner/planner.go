@@ -1,0 +1,230 @@
+package planner
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// Config is what a planner must be told.
+type Config struct {
+	// Grace is how long a machine that was already absent when this planner
+	// began may take to come back before its units move: the agents' TTL.
+	Grace time.Duration
+}
+
+// Planner holds the cluster as it will be once everything decided is
+// committed. It is not safe for concurrent use.
+type Planner struct {
+	cfg     Config
+	cluster *record.Cluster
+	running bool // false before the first plan, and while cluster is nil
+
+	jobs      map[unit.Name]*job
+	hosts     map[machine.ID]*host
+	short     map[string][]*host // hosts by the ID's first 8 characters
+	files     map[unit.Hash]*file
+	names     *names
+	patterns  *patterns
+	classes   classes
+	templates map[unit.Name]*template
+	// followers are the units whose MachineOf names the key, which need not
+	// exist.
+	followers map[unit.Name]map[*job]struct{}
+
+	live     int  // machines present
+	deserted bool // live was 0 at some time since the last Step, after having been more
+
+	// What the next plan must look at.
+	queue       []*job // each with queued set
+	pairs       []pair // may repeat itself
+	spoiled     []*job // each with stale set
+	openedHosts map[*host]struct{}
+	lostFiles   map[*file]struct{}
+	idleFiles   map[*file]struct{}
+
+	waiting map[*job]struct{} // each with waiting set
+	// postponed are displaced units that are not to be moved before the time.
+	postponed map[*job]time.Time
+	nextDue   time.Time // no later than the earliest of postponed; zero if that is empty
+
+	now time.Time
+	out *draft
+}
+
+// New makes a planner that knows nothing yet. Feed it a snapshot with its
+// first Step.
+func New(cfg Config) *Planner {
+	n := &names{}
+	return &Planner{
+		cfg:         cfg,
+		jobs:        map[unit.Name]*job{},
+		hosts:       map[machine.ID]*host{},
+		short:       map[string][]*host{},
+		files:       map[unit.Hash]*file{},
+		names:       n,
+		patterns:    newPatterns(n),
+		classes:     classes{all: map[string]*class{}},
+		templates:   map[unit.Name]*template{},
+		followers:   map[unit.Name]map[*job]struct{}{},
+		openedHosts: map[*host]struct{}{},
+		lostFiles:   map[*file]struct{}{},
+		idleFiles:   map[*file]struct{}{},
+		waiting:     map[*job]struct{}{},
+		postponed:   map[*job]time.Time{},
+		out:         newDraft(),
+	}
+}
+
+// Observe makes changes known without deciding anything, for who only wants
+// explanations.
+func (p *Planner) Observe(changes []record.Change) {
+	for _, c := range changes {
+		p.apply(c)
+	}
+	p.settle()
+}
+
+// Step makes changes known, in the order in which etcd made them, and decides
+// what is to be written. The decisions count as committed: if they can't be,
+// throw the planner away and start over from a snapshot.
+//
+// The first Step is the moment when a leader takes over. Machines that it
+// finds absent but with units placed on them are missing, not lost, until
+// Config.Grace has passed. A machine whose MachineChange says later that it is
+// gone is lost at once: the caller has made sure that its lease is.
+func (p *Planner) Step(now time.Time, changes []record.Change) Plan {
+	p.now = now
+	p.out = newDraft()
+	before := p.live
+	p.deserted = before == 0
+	for _, c := range changes {
+		p.apply(c)
+	}
+	if p.cluster == nil {
+		p.running = false
+		return Plan{Suspended: "the cluster's key is gone: nothing is changed until it is back"}
+	}
+	p.settle()
+	if !p.running || p.deserted && p.live > 0 {
+		p.expect()
+	}
+	p.running = true
+	p.expire()
+	p.wake()
+	p.restoreFiles()
+	p.run()
+	p.restoreFiles() // a unit restored on the way may need a text that vanished
+	p.collectFiles()
+	return p.out.plan(p.nextDue)
+}
+
+// expect gives every absent machine that holds units the time to come back.
+// After a change of leaders nobody knows for how long it has been absent. And
+// when the first machine shows up after all were gone, it was etcd that was
+// away, or the whole site: that one machine must not get everything.
+func (p *Planner) expect() {
+	until := p.now.Add(p.cfg.Grace)
+	for _, h := range p.hosts {
+		if h.live() || len(h.seats) == 0 {
+			continue
+		}
+		h.missing = until
+		for _, s := range h.seats {
+			p.markSeat(s)
+		}
+	}
+}
+
+// postpone puts a displaced unit off.
+func (p *Planner) postpone(j *job, until time.Time) {
+	p.postponed[j] = until
+	if p.nextDue.IsZero() || until.Before(p.nextDue) {
+		p.nextDue = until
+	}
+}
+
+// expire looks at the postponed units whose time has come.
+func (p *Planner) expire() {
+	if p.nextDue.IsZero() || p.now.Before(p.nextDue) {
+		return
+	}
+	p.nextDue = time.Time{}
+	for j, until := range p.postponed {
+		if p.now.Before(until) {
+			p.postpone(j, until)
+			continue
+		}
+		delete(p.postponed, j)
+		p.mark(j)
+	}
+}
+
+// wake has the waiting units look at the machines that opened.
+func (p *Planner) wake() {
+	for h := range p.openedHosts {
+		if !h.live() {
+			continue
+		}
+		for j := range p.waiting {
+			if j.global() || p.suits(j, h) {
+				p.markAt(j, h)
+			}
+		}
+	}
+	clear(p.openedHosts)
+}
+
+// maxLooks bounds how often one Step looks at things, for each thing there is.
+// Rules that chase each other in a circle must not hang the leader.
+const maxLooks = 100
+
+// run looks at what is marked until nothing is: a decision may concern others.
+func (p *Planner) run() {
+	budget := maxLooks * (len(p.jobs) + len(p.queue) + len(p.pairs) + 100)
+	for len(p.queue) > 0 || len(p.pairs) > 0 {
+		queue, pairs := p.queue, p.pairs
+		p.queue, p.pairs = nil, nil
+		if budget -= len(queue) + len(pairs); budget < 0 {
+			p.out.warn("planning found no end and was cut short at %s: please report this", queue[0].name)
+			for _, j := range queue {
+				j.queued = false
+			}
+			return
+		}
+		slices.SortFunc(queue, byUrgency)
+		for _, j := range queue {
+			j.queued = false
+			if !j.gone {
+				p.consider(j)
+			}
+		}
+		slices.SortFunc(pairs, byPair)
+		for _, x := range slices.Compact(pairs) {
+			p.considerAt(x.job, x.host)
+		}
+	}
+}
+
+// byUrgency puts units that replace others first: those are then not moved
+// twice.
+func byUrgency(a, b *job) int {
+	if x, y := len(a.takes) > 0, len(b.takes) > 0; x != y {
+		if x {
+			return -1
+		}
+		return 1
+	}
+	return byName(a, b)
+}
+
+func byPair(a, b pair) int {
+	if c := byName(a.job, b.job); c != 0 {
+		return c
+	}
+	return strings.Compare(string(a.host.id), string(b.host.id))
+}
