@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -307,7 +306,8 @@ func (a *Agent) turn(now time.Time) time.Time {
 	wake := a.updateReach(now)
 	out := a.core.settle(now)
 	a.perform(out, now)
-	for _, next := range []time.Time{out.wake, a.publish(now), a.askEnds(), a.askAll(now), a.reload(now), a.compare(now)} {
+	a.askEnds()
+	for _, next := range []time.Time{out.wake, a.publish(now), a.askAll(now), a.reload(now), a.compare(now)} {
 		wake = earlier(wake, next)
 	}
 	a.report()
@@ -320,9 +320,8 @@ func (a *Agent) report() {
 	a.mu.Lock()
 	a.health = health
 	a.mu.Unlock()
-	var lost *ClusterError
 	suspended := 0.0
-	if errors.As(health, &lost) {
+	if isLost(health) {
 		suspended = 1
 	}
 	a.metrics.suspended.Set(suspended)

@@ -13,8 +13,8 @@ var (
 	errNoCluster = errors.New("etcd holds no cluster yet: an engine names it when it first leads")
 )
 
-// ClusterError: etcd doesn't hold the cluster that this host belongs to, so
-// that its schedule is no instruction to this host.
+// ClusterError says that etcd doesn't hold the cluster that this host belongs
+// to, so that its schedule is no instruction to this host.
 type ClusterError struct {
 	Known record.Cluster   // what the host belongs to
 	Found record.ClusterID // what etcd holds; empty if the key is gone
@@ -29,6 +29,12 @@ func (e *ClusterError) Error() string {
 		return fmt.Sprintf("the key that names the cluster (%s) is gone from etcd: changing nothing on this host, all its units stay as they are; %s", e.Key, remedy)
 	}
 	return fmt.Sprintf("etcd holds the cluster %s, but this host belongs to %s: changing nothing on this host, all its units stay as they are; %s", e.Found, e.Known.ID, remedy)
+}
+
+// isLost tells a cluster that was there from one that has yet to be named.
+func isLost(err error) bool {
+	var lost *ClusterError
+	return errors.As(err, &lost)
 }
 
 // suspended says why nothing may be changed on this host; nil if it may.

@@ -53,7 +53,7 @@ type held struct {
 	job      uint64 // the latest that systemd accepted
 	stopping bool   // a stop was accepted, its end isn't known yet
 	stopped  bool   // it ended with the unit down, and nothing was started since
-	killed   bool
+	killed   bool   // SIGKILL was sent, or is to be tried again after retry
 	examine  bool // the record has an intent of an earlier agent's
 
 	err      string // why the instruction isn't carried out
@@ -175,6 +175,9 @@ func (c *core) follow(reset bool, cluster *record.Cluster, changes map[unit.Name
 	for name, spec := range changes {
 		if spec == nil {
 			delete(c.schedule, name)
+			if h := c.units[name]; h != nil && h.acked {
+				c.vanished(name) // over and done with, in any case
+			}
 		} else {
 			c.schedule[name] = *spec
 		}
@@ -182,12 +185,12 @@ func (c *core) follow(reset bool, cluster *record.Cluster, changes map[unit.Name
 	now := c.suspended()
 	switch {
 	case now != nil:
-		if _, lost := now.(*ClusterError); lost && (was == nil || was.Error() != now.Error()) {
+		if isLost(now) && (was == nil || was.Error() != now.Error()) {
 			c.logf("error", "%v", now)
 		}
 		return // the schedule is remembered, and followed when this is over
 	case was != nil:
-		if _, lost := was.(*ClusterError); lost {
+		if isLost(was) {
 			c.logf("info", "the cluster's key is back: following the schedule again")
 		}
 		changes = map[unit.Name]*record.Spec{}
@@ -370,7 +373,7 @@ func (c *core) empty() bool {
 func (c *core) settle(now time.Time) output {
 	for name, h := range c.units { // those whose time has come
 		if !h.retry.IsZero() && !now.Before(h.retry) {
-			h.retry = time.Time{}
+			h.retry, h.killed = time.Time{}, false
 			c.touch(name)
 		}
 	}
@@ -384,7 +387,7 @@ func (c *core) settle(now time.Time) output {
 		for name := range c.dirty {
 			delete(c.dirty, name)
 			if h := c.units[name]; h != nil {
-				c.decide(h, now)
+				c.decide(h)
 				c.publish(h)
 			}
 		}

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
@@ -57,7 +56,7 @@ func (c *core) instruction(h *held) *record.Spec {
 
 // decide finds the next operation for a unit: one step from what is towards
 // what should be.
-func (c *core) decide(h *held, now time.Time) {
+func (c *core) decide(h *held) {
 	if h.op != "" {
 		return
 	}

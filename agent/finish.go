@@ -50,6 +50,7 @@ func (c *core) finished(now time.Time, r result) {
 		return
 	default:
 		c.fail(h, now, r.err.Error())
+		h.killed = h.killed || r.action.verb == doKill
 		return
 	}
 	c.resetError(h)

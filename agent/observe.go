@@ -49,9 +49,9 @@ func (a *Agent) publish(now time.Time) (next time.Time) {
 
 // askEnds asks how units are whose stop has ended. The signals have told, but
 // not that systemd has nothing else queued for them.
-func (a *Agent) askEnds() (next time.Time) {
+func (a *Agent) askEnds() {
 	if len(a.ends) == 0 || a.asking {
-		return time.Time{}
+		return
 	}
 	ends := a.ends
 	a.ends, a.asking = nil, true
@@ -72,7 +72,6 @@ func (a *Agent) askEnds() (next time.Time) {
 			}
 		})
 	})
-	return time.Time{}
 }
 
 // unseen notes that systemd couldn't be asked: all it said is old.

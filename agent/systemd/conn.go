@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/godbus/dbus/v5"
@@ -37,7 +38,7 @@ func connect(ctx, life context.Context, address string, w *watch) (*conn, error)
 	if !stop() || err != nil {
 		cancel()
 		if err == nil {
-			bus.Close()
+			_ = bus.Close()
 			err = context.Cause(ctx)
 		}
 		return nil, err
@@ -57,7 +58,7 @@ func open(life context.Context, address string, signals dbus.SignalHandler) (*db
 			return nil, err
 		}
 		if err := bus.Auth(nil); err != nil {
-			bus.Close()
+			_ = bus.Close()
 			return nil, err
 		}
 		return bus, nil
@@ -71,7 +72,7 @@ func open(life context.Context, address string, signals dbus.SignalHandler) (*db
 		{dbus.WithMatchSender(destination), dbus.WithMatchInterface(propsIface)},
 	} {
 		if err := bus.AddMatchSignalContext(life, rule...); err != nil {
-			bus.Close()
+			_ = bus.Close()
 			return nil, err
 		}
 	}
@@ -83,7 +84,7 @@ func open(life context.Context, address string, signals dbus.SignalHandler) (*db
 }
 
 func (c *conn) close() {
-	c.bus.Close()
+	_ = c.bus.Close() // it breaks what it closes, so that there is nothing to say
 	c.jobs.close()
 }
 
@@ -96,13 +97,13 @@ func (c *Client) call(ctx context.Context, verb string, name unit.Name, method s
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	call := conn.manager.CallWithContext(ctx, managerIface+"."+method, 0, args...)
-	return call, refused(verb, name, c.broken(conn, call.Err))
+	return call, refused(verb, name, conn.broken(call.Err))
 }
 
 // broken puts ErrClosed in place of whatever error a connection that broke
 // gives (EOF, reset by peer).
-func (c *Client) broken(conn *conn, err error) error {
-	if _, answered := err.(dbus.Error); err != nil && !answered && conn.bus.Context().Err() != nil {
+func (c *conn) broken(err error) error {
+	if err != nil && !errors.As(err, new(dbus.Error)) && c.bus.Context().Err() != nil {
 		return dbus.ErrClosed
 	}
 	return err
@@ -125,7 +126,7 @@ func (c *Client) property(ctx context.Context, name unit.Name, iface, property s
 			call.Err = v.Store(value)
 		}
 	}
-	return refused("show", name, c.broken(conn, call.Err))
+	return refused("show", name, conn.broken(call.Err))
 }
 
 // bounded gives a context its deadline, if it has none.

@@ -9,7 +9,7 @@ import (
 	"github.com/fleet-project/fleet/unit"
 )
 
-// ErrDisconnected: there is no connection to systemd now. The client keeps
+// ErrDisconnected says that there is no connection to systemd now. The client keeps
 // trying; [Changes.Resync] tells when it is back.
 var ErrDisconnected = errors.New("not connected to systemd")
 
@@ -29,7 +29,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("systemd refuses to %s %s: %s", e.Verb, e.Unit, e.Message)
 }
 
-// ForeignError: a unit of this name is on the host already, and not by fleet.
+// ForeignError says that a unit of this name is on the host already, and not by fleet.
 type ForeignError struct {
 	Unit unit.Name
 	Path string // where the host has it from; empty if from no file

@@ -164,7 +164,7 @@ func (h *host) stop() {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	os.RemoveAll(h.dir)
+	_ = os.RemoveAll(h.dir)
 }
 
 // emptyCgroup kills what is in a cgroup and removes it, once that is possible.

@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"path/filepath"
@@ -142,10 +143,12 @@ func TestReconnects(t *testing.T) {
 	}
 	t.Cleanup(c.Close)
 	put(ctx, t, c, File{"slow.service", []byte("[Service]\nType=oneshot\nExecStart=/bin/sleep 60\n")})
+	c.Watch("slow.service")
 	job, err := c.Start(ctx, "slow.service")
 	if err != nil {
 		t.Fatal(err)
 	}
+	until(ctx, t, c, "activating", func(ch Changes) bool { return ch.States["slow.service"].Active == "activating" })
 	r.cut()
 	if res := result(ctx, t, job); res != "" {
 		t.Errorf("the job ended: %s", res)
@@ -169,7 +172,7 @@ func TestNothingIsLeftAfterClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	if _, err := c.States(context.Background(), []unit.Name{"any.service"}); err != ErrDisconnected {
+	if _, err := c.States(context.Background(), []unit.Name{"any.service"}); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("after Close: %v", err)
 	}
 	goleak.VerifyNone(t, ignore)
