@@ -1,0 +1,261 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fleet-project/fleet/unit"
+)
+
+// pageLimit is how many units the client asks for at a time.
+const pageLimit = 1000
+
+// ClientOptions say where fleetd is and how to reach it.
+type ClientOptions struct {
+	// Endpoint is unix:///PATH, http://HOST:PORT or https://HOST:PORT.
+	Endpoint string
+	// TLS is for https; nil means the system's defaults.
+	TLS *tls.Config
+	// Dial replaces the way connections are made, such as by an SSH tunnel.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Timeout bounds one request, watches excepted; 0 means no bound.
+	Timeout time.Duration
+	// UserAgent names the program that asks.
+	UserAgent string
+}
+
+// Client speaks to one fleetd. It is safe for concurrent use.
+type Client struct {
+	opts ClientOptions
+	base string // URL of the API
+	http *http.Client
+}
+
+// NewClient makes a client. It does not connect yet.
+func NewClient(opts ClientOptions) (*Client, error) {
+	if opts.Dial == nil {
+		opts.Dial = (&net.Dialer{Timeout: opts.Timeout}).DialContext
+	}
+	c := &Client{opts: opts}
+	transport := &http.Transport{
+		TLSClientConfig: opts.TLS,
+		DialContext:     opts.Dial,
+		// A command that changes many units sends as many requests at a time as
+		// it likes, and none of them should make a connection of its own.
+		MaxIdleConnsPerHost: 64,
+	}
+	if path, ok := strings.CutPrefix(opts.Endpoint, "unix://"); ok {
+		if !strings.HasPrefix(path, "/") {
+			return nil, fmt.Errorf("endpoint %q: write unix:// and an absolute path, such as unix:///var/run/fleet.sock", opts.Endpoint)
+		}
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return opts.Dial(ctx, "unix", path) }
+		c.base = "http://fleetd" + Prefix
+	} else {
+		u, err := url.Parse(opts.Endpoint)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, fmt.Errorf("endpoint %q: write unix:///PATH, http://HOST:PORT or https://HOST:PORT", opts.Endpoint)
+		}
+		c.base = strings.TrimSuffix(u.String(), "/") + Prefix
+	}
+	c.http = &http.Client{Transport: transport}
+	return c, nil
+}
+
+// Close ends the idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Units lists all units, without their texts, sorted by name.
+func (c *Client) Units(ctx context.Context) ([]Unit, error) {
+	return list[Unit](ctx, c, "/units", "units", nil)
+}
+
+// StateFilter narrows a list of states; an empty field doesn't.
+type StateFilter struct {
+	Unit    unit.Name
+	Machine string
+}
+
+// States lists what machines say of units, sorted by unit.
+func (c *Client) States(ctx context.Context, f StateFilter) ([]UnitState, error) {
+	q := url.Values{}
+	if f.Unit != "" {
+		q.Set("unitName", string(f.Unit))
+	}
+	if f.Machine != "" {
+		q.Set("machineID", f.Machine)
+	}
+	return list[UnitState](ctx, c, "/state", "states", q)
+}
+
+// Machines lists the cluster's hosts, sorted by id.
+func (c *Client) Machines(ctx context.Context) ([]Machine, error) {
+	return list[Machine](ctx, c, "/machines", "machines", nil)
+}
+
+// Unit gives one unit, with its text.
+func (c *Client) Unit(ctx context.Context, name unit.Name) (*Unit, error) {
+	var u Unit
+	_, err := c.do(ctx, http.MethodGet, unitPath(name), nil, &u)
+	if err != nil {
+		return nil, err
+	}
+	return &u, nil
+}
+
+// SetUnit creates a unit, replaces its text, or, if the unit given has none,
+// changes its desired state. It reports whether the text was stored anew.
+func (c *Client) SetUnit(ctx context.Context, u Unit) (stored bool, err error) {
+	code, err := c.do(ctx, http.MethodPut, unitPath(u.Name), u, nil)
+	return code == http.StatusCreated, err
+}
+
+// DestroyUnit has a unit stopped everywhere and forgotten.
+func (c *Client) DestroyUnit(ctx context.Context, name unit.Name) error {
+	_, err := c.do(ctx, http.MethodDelete, unitPath(name), nil, nil)
+	return err
+}
+
+// RestartUnit has each machine that has launched the unit restart it once.
+func (c *Client) RestartUnit(ctx context.Context, name unit.Name) (Restarted, error) {
+	var r Restarted
+	_, err := c.do(ctx, http.MethodPost, unitPath(name)+"/restart", nil, &r)
+	return r, err
+}
+
+// Explain says where a unit may run and why not elsewhere.
+func (c *Client) Explain(ctx context.Context, name unit.Name) (*Explanation, error) {
+	var e Explanation
+	_, err := c.do(ctx, http.MethodGet, unitPath(name)+"/explain", nil, &e)
+	if err != nil {
+		return nil, err
+	}
+	return &e, nil
+}
+
+func unitPath(name unit.Name) string { return "/units/" + url.PathEscape(string(name)) }
+
+// list follows a list's pages to the end.
+func list[T any](ctx context.Context, c *Client, path, field string, q url.Values) ([]T, error) {
+	if q == nil {
+		q = url.Values{}
+	}
+	q.Set("limit", strconv.Itoa(pageLimit))
+	var all []T
+	for {
+		var page map[string]json.RawMessage
+		if _, err := c.do(ctx, http.MethodGet, path+"?"+q.Encode(), nil, &page); err != nil {
+			return nil, err
+		}
+		var items []T
+		var next string
+		if err := errors.Join(decodeField(page[field], &items), decodeField(page["nextPageToken"], &next)); err != nil {
+			return nil, fmt.Errorf("%s: reading the answer of %s: %w", path, c.opts.Endpoint, err)
+		}
+		all = append(all, items...)
+		if next == "" {
+			return all, nil
+		}
+		q.Set("nextPageToken", next)
+	}
+}
+
+func decodeField(raw json.RawMessage, into any) error {
+	if raw == nil {
+		return nil
+	}
+	return json.Unmarshal(raw, into)
+}
+
+// do sends one request. While fleetd says that it will be able to answer soon,
+// it asks again until the time for a request is over.
+func (c *Client) do(ctx context.Context, method, path string, in, out any) (code int, err error) {
+	if c.opts.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.opts.Timeout, errTimeout)
+		defer cancel()
+	}
+	var body []byte
+	if in != nil {
+		if body, err = json.Marshal(in); err != nil {
+			return 0, err
+		}
+	}
+	for {
+		code, err = c.once(ctx, method, path, body, out)
+		var refused *Error
+		// A restart that may have been counted must not be counted twice.
+		if !errors.As(err, &refused) || refused.RetryAfter == 0 || method == http.MethodPost {
+			return code, err
+		}
+		select {
+		case <-ctx.Done():
+			return code, err
+		case <-time.After(min(refused.RetryAfter, retryPause)):
+		}
+	}
+}
+
+// retryPause is how long the client waits when fleetd is not ready.
+const retryPause = 200 * time.Millisecond
+
+func (c *Client) once(ctx context.Context, method, path string, body []byte, out any) (int, error) {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if out != nil {
+		if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+			return resp.StatusCode, fmt.Errorf("%s %s: reading the answer of %s: %w", method, path, c.opts.Endpoint, c.explain(ctx, err))
+		}
+	}
+	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection can be used again
+	return resp.StatusCode, nil
+}
+
+// send sends one request and turns an answer that is an error into one.
+func (c *Client) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set("User-Agent", c.opts.UserAgent)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(ctx, err)
+	}
+	if resp.StatusCode < 300 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, refusal(resp)
+}
+
+// refusal reads the error out of an answer, also of one that isn't fleetd's.
+func refusal(resp *http.Response) *Error {
+	e := &Error{Code: resp.StatusCode}
+	if text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20)); err == nil {
+		var f Failure
+		if json.Unmarshal(text, &f) == nil && f.Error.Message != "" {
+			e.Message, e.Problems = f.Error.Message, f.Error.Problems
+		}
+	}
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && resp.StatusCode == http.StatusServiceUnavailable {
+		e.RetryAfter = max(time.Duration(s)*time.Second, time.Millisecond)
+	}
+	return e
+}

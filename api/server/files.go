@@ -1,0 +1,54 @@
+package server
+
+import (
+	"sync"
+
+	"github.com/fleet-project/fleet/unit"
+)
+
+// fileCache keeps unit files parsed, once somebody has asked for them. It is
+// safe for concurrent use.
+type fileCache struct {
+	mu     sync.Mutex
+	parsed map[unit.Hash]*unit.File
+}
+
+func (f *fileCache) reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.parsed = map[unit.Hash]*unit.File{}
+}
+
+func (f *fileCache) forget(h unit.Hash) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.parsed, h)
+}
+
+// file gives a unit file, parsed. A text that is missing or that only another
+// version of fleet can read is an empty file: the list goes on. The cache's lock
+// must be held.
+func (c *cache) file(h unit.Hash) *unit.File {
+	c.files.mu.Lock()
+	defer c.files.mu.Unlock()
+	if f := c.files.parsed[h]; f != nil {
+		return f
+	}
+	text, there := c.view.Files[h]
+	if !there {
+		return unit.FromOptions(nil)
+	}
+	f, err := unit.Parse(text)
+	if err != nil {
+		f = unit.FromOptions(nil)
+	}
+	c.files.parsed[h] = f
+	return f
+}
+
+// global reports whether a unit runs on every machine. The cache's lock must be
+// held.
+func (c *cache) global(name unit.Name, h unit.Hash) bool {
+	req, err := c.file(h).Requirements(name)
+	return err == nil && req.Global
+}

@@ -1,0 +1,203 @@
+// Package server answers fleet's HTTP API. It decides nothing: it reads what
+// the registry follows into memory (cache.go), writes what users want through
+// the registry's verbs, and asks the planner to explain (explain.go).
+//
+// Reads are linearizable: the server asks etcd for its revision, which is cheap,
+// and answers from memory once that is as new. A write is answered when the
+// server itself has seen it. While etcd does not answer, neither does the
+// server: 503, with the reason.
+//
+// Whoever listens sets the times a client has for its headers and its body
+// (http.Server.ReadHeaderTimeout, ReadDeadline), and must not set a WriteTimeout:
+// a watch lasts as long as it is wanted. The server itself bounds what a body
+// may be, and cuts off watchers that don't read.
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+	"github.com/sirupsen/logrus"
+)
+
+const (
+	// readyTime is how long a request waits for etcd to answer and for the
+	// memory to be as new, before it is told to come back.
+	readyTime = 2 * time.Second
+	// defaultPageSize is fleet 1.0's.
+	defaultPageSize = 100
+	// maxPageSize bounds what a client may ask for.
+	maxPageSize = 5000
+	// maxBody bounds a request's body: a unit file of the largest size, as JSON.
+	maxBody = 4 * unit.MaxFileSize
+)
+
+// Registry is what the server needs of the registry.
+type Registry interface {
+	Follow(ctx context.Context, fn func(registry.Update) error) error
+	Revision(ctx context.Context) (int64, error)
+	RequestProgress(ctx context.Context) error
+	Health() error
+	SubmitUnit(ctx context.Context, name unit.Name, text []byte, target unit.Target) (created bool, rev int64, err error)
+	SetTarget(ctx context.Context, name unit.Name, target unit.Target) (rev int64, err error)
+	RestartUnit(ctx context.Context, name unit.Name) (rev int64, err error)
+	DestroyUnit(ctx context.Context, name unit.Name) (rev int64, err error)
+	UpdateOverrides(ctx context.Context, id machine.ID, change func(*record.Overrides) error) (rev int64, err error)
+}
+
+// Options say what a server works with.
+type Options struct {
+	Registry Registry
+	// AgentTTL is what the engine knows as a machine's grace; it explains by it.
+	AgentTTL time.Duration
+	// PageSize is how many entries a page of a list has, unless the client asks
+	// otherwise; 100 when zero.
+	PageSize int
+	Version  string
+	Log      *logrus.Entry
+	// Metrics answers GET /metrics; nil: there are none.
+	Metrics http.Handler
+}
+
+// Server is the API as an http.Handler. It answers once Run follows the
+// cluster.
+type Server struct {
+	opts      Options
+	log       *logrus.Entry
+	cache     *cache
+	explainer *explainer
+}
+
+// New makes a server; Run starts it.
+func New(opts Options) *Server {
+	if opts.PageSize <= 0 {
+		opts.PageSize = defaultPageSize
+	}
+	if opts.Log == nil {
+		opts.Log = logrus.NewEntry(logrus.StandardLogger())
+	}
+	s := &Server{opts: opts, log: opts.Log, cache: newCache()}
+	s.explainer = newExplainer(s.cache, opts.AgentTTL)
+	return s
+}
+
+// Run follows the cluster until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	return s.opts.Registry.Follow(ctx, func(u registry.Update) error {
+		s.cache.update(u)
+		s.explainer.note(u)
+		return nil
+	})
+}
+
+// fresh waits until the memory holds all that was acknowledged before.
+func (s *Server) fresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTime, errBehind)
+	defer cancel()
+	rev, err := s.opts.Registry.Revision(ctx)
+	if err != nil {
+		return s.unready(ctx, err)
+	}
+	for {
+		if s.cache.reached(rev) {
+			return nil
+		}
+		// The revision may be of keys that aren't fleet's: no event will tell.
+		if err := s.opts.Registry.RequestProgress(ctx); err != nil {
+			return s.unready(ctx, err)
+		}
+		again, stop := context.WithTimeout(ctx, progressPause)
+		err := s.cache.await(again, rev)
+		stop()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return s.unready(ctx, context.Cause(ctx))
+		}
+	}
+}
+
+// progressPause is how long an answer to a request for progress is waited for:
+// etcd sends none while a watch is catching up.
+const progressPause = 100 * time.Millisecond
+
+var errBehind = errors.New("this fleetd is still catching up with etcd")
+
+// seen waits until the memory holds what was written at the revision.
+func (s *Server) seen(ctx context.Context, rev int64) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTime, errBehind)
+	defer cancel()
+	if err := s.cache.await(ctx, rev); err != nil {
+		return s.unready(ctx, fmt.Errorf("the change was made, but %w", context.Cause(ctx)))
+	}
+	return nil
+}
+
+// unready says that the server cannot answer now, and why.
+func (s *Server) unready(ctx context.Context, err error) error {
+	reason := err
+	if h := s.opts.Registry.Health(); h != nil {
+		reason = h
+	} else if errors.Is(err, context.DeadlineExceeded) && context.Cause(ctx) != nil {
+		reason = context.Cause(ctx)
+	}
+	return &api.Error{
+		Code: http.StatusServiceUnavailable, RetryAfter: time.Second,
+		Message: fmt.Sprintf("fleetd cannot answer now: %v", reason),
+	}
+}
+
+// failed turns a registry's error into what the client is told.
+func (s *Server) failed(ctx context.Context, name unit.Name, err error) error {
+	var refused *api.Error
+	switch {
+	case errors.As(err, &refused):
+		return err
+	case errors.Is(err, registry.ErrNotFound):
+		return notFound("unit %s does not exist", name)
+	}
+	return s.unready(ctx, err)
+}
+
+func notFound(format string, args ...any) error {
+	return &api.Error{Code: http.StatusNotFound, Message: fmt.Sprintf(format, args...)}
+}
+
+func badRequest(format string, args ...any) error {
+	return &api.Error{Code: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
+}
+
+// answer writes a value as JSON.
+func answer(w http.ResponseWriter, code int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(append(body, '\n')) // the client is gone: nobody to tell
+	return nil
+}
+
+// refuse writes an error in the API's one shape.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var e *api.Error
+	if !errors.As(err, &e) {
+		s.log.WithError(err).Errorf("%s %s", r.Method, r.URL.Path)
+		e = &api.Error{Code: http.StatusInternalServerError, Message: err.Error()}
+	}
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", fmt.Sprint(int(max(e.RetryAfter, time.Second)/time.Second)))
+	}
+	_ = answer(w, e.Code, api.Failure{Error: *e}) // an Error can be marshalled
+}

@@ -1,0 +1,125 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/unit"
+)
+
+func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) error {
+	page, err := s.pageOf(r)
+	if err != nil {
+		return err
+	}
+	if err := s.fresh(r.Context()); err != nil {
+		return err
+	}
+	var out struct {
+		Units []api.Unit `json:"units"`
+		Next  string     `json:"nextPageToken,omitempty"`
+	}
+	out.Units = []api.Unit{}
+	c := s.cache
+	c.mu.RLock()
+	for _, name := range after(c.names, unit.Name(page.After)) {
+		if _, visible := c.unit(name); !visible {
+			continue
+		}
+		if len(out.Units) == page.limit {
+			out.Next = cursor{After: string(out.Units[len(out.Units)-1].Name)}.token()
+			break
+		}
+		out.Units = append(out.Units, c.unitWire(name))
+	}
+	c.mu.RUnlock()
+	return answer(w, http.StatusOK, out)
+}
+
+func (s *Server) getUnit(w http.ResponseWriter, r *http.Request, given string) error {
+	if err := s.fresh(r.Context()); err != nil {
+		return err
+	}
+	c := s.cache
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	name := unit.Name(given)
+	u, ok := c.unit(name)
+	if !ok {
+		return notFound("unit %s does not exist", name)
+	}
+	out := c.unitWire(name)
+	out.Text = string(c.view.Files[u.File])
+	return answer(w, http.StatusOK, out)
+}
+
+func (s *Server) deleteUnit(w http.ResponseWriter, r *http.Request, given string) error {
+	name := unit.Name(given)
+	if _, err := unit.ParseName(given); err != nil {
+		return notFound("unit %s does not exist", name) // no name, no unit
+	}
+	rev, err := s.opts.Registry.DestroyUnit(r.Context(), name)
+	if err == nil {
+		err = s.seen(r.Context(), rev)
+	}
+	if err != nil {
+		return s.failed(r.Context(), name, err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Server) restartUnit(w http.ResponseWriter, r *http.Request, given string) error {
+	name := unit.Name(given)
+	if _, err := unit.ParseName(given); err != nil {
+		return notFound("unit %s does not exist", name)
+	}
+	rev, err := s.opts.Registry.RestartUnit(r.Context(), name)
+	if err == nil {
+		err = s.seen(r.Context(), rev)
+	}
+	if err != nil {
+		return s.failed(r.Context(), name, err)
+	}
+	s.cache.mu.RLock()
+	u := s.cache.view.Units[name]
+	s.cache.mu.RUnlock()
+	return answer(w, http.StatusAccepted, api.Restarted{Restart: u.Restart})
+}
+
+// unitWire is a unit as the API shows it, without its text. The cache's lock must
+// be held.
+func (c *cache) unitWire(name unit.Name) api.Unit {
+	u := c.view.Units[name]
+	out := api.Unit{
+		Name: name, Options: c.file(u.File).Options(), Hash: u.File,
+		DesiredState: u.Target, CurrentState: c.current(name),
+	}
+	if out.Options == nil {
+		out.Options = []unit.Option{}
+	}
+	if !c.global(name, u.File) {
+		for _, id := range c.placed.sorted(name) {
+			if c.placed[name][id].Target.Wanted() {
+				out.MachineID = string(id)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// current sums up what machines have carried out: launched if one has launched
+// it, else loaded if one has loaded it. The cache's lock must be held.
+func (c *cache) current(name unit.Name) unit.Target {
+	out := unit.TargetInactive
+	for _, s := range c.states[name] {
+		switch {
+		case s.Target == unit.TargetLaunched:
+			return unit.TargetLaunched
+		case s.Target == unit.TargetLoaded:
+			out = unit.TargetLoaded
+		}
+	}
+	return out
+}

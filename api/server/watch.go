@@ -1,0 +1,266 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/unit"
+)
+
+const (
+	// writeTime is how long a watcher may leave a line unread.
+	writeTime = 30 * time.Second
+	// glance is how often a watch looks at what tells by no event: whether etcd
+	// answers, and why a unit still has no place.
+	glance = time.Second
+)
+
+// watcher is one watch's list of units that have changed since it last looked.
+// It holds names, not events: however slowly a client reads, no more than one
+// entry a unit waits for it, and it gets the latest.
+type watcher struct {
+	mu    sync.Mutex
+	names []unit.Name
+	dirty map[unit.Name]struct{}
+	ready chan struct{} // has one element while dirty isn't empty
+}
+
+func newWatcher(names []unit.Name) *watcher {
+	return &watcher{names: names, dirty: map[unit.Name]struct{}{}, ready: make(chan struct{}, 1)}
+}
+
+func (w *watcher) touch(names ...unit.Name) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, n := range names {
+		w.dirty[n] = struct{}{}
+	}
+	select {
+	case w.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (w *watcher) touchAll() { w.touch(w.names...) }
+
+// take gives the units that have changed, sorted.
+func (w *watcher) take() []unit.Name {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	names := sortedKeys(w.dirty)
+	clear(w.dirty)
+	select {
+	case <-w.ready:
+	default:
+	}
+	return names
+}
+
+func (c *cache) addWatcher(w *watcher) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range w.names {
+		if c.watchers[n] == nil {
+			c.watchers[n] = map[*watcher]struct{}{}
+		}
+		c.watchers[n][w] = struct{}{}
+	}
+}
+
+func (c *cache) removeWatcher(w *watcher) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range w.names {
+		if delete(c.watchers[n], w); len(c.watchers[n]) == 0 {
+			delete(c.watchers, n)
+		}
+	}
+}
+
+func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ string) error {
+	var names []unit.Name
+	for _, given := range r.URL.Query()["unit"] {
+		name, err := unit.ParseName(given)
+		if err != nil {
+			return invalid(err)
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return badRequest("say what to watch: ?unit=NAME, as often as you like")
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if err := s.fresh(r.Context()); err != nil {
+		return err
+	}
+	watcher := newWatcher(names)
+	s.cache.addWatcher(watcher)
+	defer s.cache.removeWatcher(watcher)
+	watcher.touchAll()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("X-Accel-Buffering", "no") // for proxies: pass each line on at once
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	st := &stream{server: s, watcher: watcher, last: map[unit.Name]*api.UnitStatus{}, unplaced: map[unit.Name]time.Time{}}
+	st.out, st.control = json.NewEncoder(w), http.NewResponseController(w)
+	st.run(r)
+	return nil
+}
+
+// stream is one watch under way.
+type stream struct {
+	server  *Server
+	watcher *watcher
+	out     *json.Encoder
+	control *http.ResponseController
+	last    map[unit.Name]*api.UnitStatus // as sent
+	trouble string                        // as sent
+	spoke   time.Time
+	// unplaced holds the units that are wanted and have no place, and since
+	// when.
+	unplaced map[unit.Name]time.Time
+}
+
+// run writes lines until the client or the server goes away.
+func (st *stream) run(r *http.Request) {
+	ticker := time.NewTicker(glance)
+	defer ticker.Stop()
+	for {
+		var err error
+		select {
+		case <-r.Context().Done():
+			return
+		case <-st.watcher.ready:
+			err = st.tell(st.watcher.take())
+		case <-ticker.C:
+			err = st.look()
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// look finds what tells by no event.
+func (st *stream) look() error {
+	trouble := ""
+	if err := st.server.opts.Registry.Health(); err != nil {
+		trouble = err.Error()
+	}
+	if trouble != st.trouble {
+		st.trouble = trouble
+		if err := st.send(api.Event{Trouble: trouble, Recovered: trouble == ""}); err != nil {
+			return err
+		}
+	}
+	if len(st.unplaced) > 0 {
+		if err := st.tell(sortedKeys(st.unplaced)); err != nil {
+			return err
+		}
+	}
+	if time.Since(st.spoke) >= api.HeartbeatInterval {
+		return st.send(api.Event{Heartbeat: true})
+	}
+	return nil
+}
+
+// tell sends how units are, if that differs from what was sent.
+func (st *stream) tell(names []unit.Name) error {
+	for _, name := range names {
+		status := st.status(name)
+		if reflect.DeepEqual(st.last[name], &status) {
+			continue
+		}
+		st.last[name] = &status
+		if err := st.write(api.Event{Status: &status}); err != nil {
+			return err
+		}
+	}
+	return st.flush()
+}
+
+// status is how a unit is now, explained if it is wanted and has no place.
+func (st *stream) status(name unit.Name) api.UnitStatus {
+	s := st.server
+	s.cache.mu.RLock()
+	status := s.cache.status(name)
+	s.cache.mu.RUnlock()
+	if !stranded(status) {
+		delete(st.unplaced, name)
+		return status
+	}
+	since, known := st.unplaced[name]
+	if !known {
+		since = time.Now()
+		st.unplaced[name] = since
+	}
+	// One that fits is about to be placed: there is nothing to explain unless
+	// that takes longer than it should.
+	if x, ok := s.explainer.explain(name); ok && (!x.Fits || time.Since(since) >= glance) {
+		status.Explanation = &x
+	}
+	return status
+}
+
+// stranded reports whether a unit is wanted and has no place.
+func stranded(status api.UnitStatus) bool {
+	if !status.Exists || !status.DesiredState.Wanted() || status.Global {
+		return false
+	}
+	for _, p := range status.Placements {
+		if p.Target.Wanted() {
+			return false
+		}
+	}
+	return true
+}
+
+// status is all that is known of a unit. The cache's lock must be held.
+func (c *cache) status(name unit.Name) api.UnitStatus {
+	out := api.UnitStatus{Unit: name}
+	if u, ok := c.view.Units[name]; ok {
+		if out.Destroying = u.Target == unit.TargetDestroyed; !out.Destroying {
+			out.Exists, out.DesiredState, out.CurrentState = true, u.Target, c.current(name)
+		}
+		out.Hash, out.Restart, out.Global = u.File, u.Restart, c.global(name, u.File)
+	}
+	for _, id := range c.placed.sorted(name) {
+		p := c.placed[name][id]
+		out.Placements = append(out.Placements, api.Placement{
+			MachineID: string(id), PrimaryIP: c.ip(id), Target: p.Target, Hash: p.File, Restart: p.Restart,
+		})
+	}
+	for _, id := range c.states.sorted(name) {
+		s := c.states[name][id]
+		out.States = append(out.States, api.MachineState{
+			MachineID: string(id), PrimaryIP: c.ip(id), Target: s.Target, Hash: s.File, Restart: s.Restart,
+			SystemdState: s.SystemdState, Error: s.Error,
+		})
+	}
+	return out
+}
+
+// send writes a line and has it sent at once.
+func (st *stream) send(e api.Event) error {
+	if err := st.write(e); err != nil {
+		return err
+	}
+	return st.flush()
+}
+
+func (st *stream) write(e api.Event) error {
+	st.spoke = time.Now()
+	// A client that doesn't read is cut off, rather than waited for.
+	_ = st.control.SetWriteDeadline(time.Now().Add(writeTime)) // a writer without deadlines is a test's
+	return st.out.Encode(e)
+}
+
+func (st *stream) flush() error { return st.control.Flush() }

@@ -1,0 +1,61 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strings"
+	"syscall"
+)
+
+var errTimeout = errors.New("no answer in time")
+
+// UnreachableError says that fleetd could not be asked, and what to do.
+type UnreachableError struct {
+	Endpoint string
+	Remedy   string
+	Err      error
+}
+
+func (e *UnreachableError) Error() string {
+	s := fmt.Sprintf("cannot reach fleetd at %s: %v", e.Endpoint, e.Err)
+	if e.Remedy != "" {
+		s += "\n" + e.Remedy
+	}
+	return s
+}
+
+// Unwrap gives the cause.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// explain turns a failed connection into what a person can act upon.
+func (c *Client) explain(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errTimeout) {
+		return &UnreachableError{
+			Endpoint: c.opts.Endpoint, Err: fmt.Errorf("%w (%s)", errTimeout, c.opts.Timeout),
+			Remedy: "Is the host up? A longer time: --request-timeout SECONDS.",
+		}
+	} else if cause != nil {
+		return cause
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	e := &UnreachableError{Endpoint: c.opts.Endpoint, Err: err}
+	socket := strings.HasPrefix(c.opts.Endpoint, "unix://")
+	switch {
+	case socket && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
+		e.Err = errors.New("fleetd isn't running there")
+		e.Remedy = "Start it (systemctl start fleet), name another host's (--endpoint http://HOST:PORT or --tunnel HOST), or try fleet on this machine alone (fleetd dev)."
+	case socket && errors.Is(err, fs.ErrPermission):
+		e.Err = errors.New("you may not write to that socket")
+		e.Remedy = "Become root (sudo), or name another fleetd (--endpoint)."
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Err = errors.New("nothing listens there")
+		e.Remedy = "Is fleetd running on that host (systemctl status fleet), and does fleet.socket listen on that port?"
+	}
+	return e
+}
