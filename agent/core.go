@@ -54,7 +54,7 @@ type held struct {
 	stopping bool   // a stop was accepted, its end isn't known yet
 	stopped  bool   // it ended with the unit down, and nothing was started since
 	killed   bool   // SIGKILL was sent, or is to be tried again after retry
-	examine  bool // the record has an intent of an earlier agent's
+	examine  bool   // the record has an intent of an earlier agent's
 
 	err      string // why the instruction isn't carried out
 	advisory bool   // err is no reason to try again: systemd did what it could

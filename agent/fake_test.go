@@ -212,7 +212,9 @@ func (f *fakeSystemd) links(verb string, names []unit.Name, to bool) error {
 	})
 }
 
-func (f *fakeSystemd) Reload(context.Context) error { return f.call("reload", func() error { return nil }) }
+func (f *fakeSystemd) Reload(context.Context) error {
+	return f.call("reload", func() error { return nil })
+}
 
 func (f *fakeSystemd) Start(_ context.Context, name unit.Name) (<-chan string, error) {
 	return f.starting("start", name)
