@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,18 +34,48 @@ func busAddress(path string) string {
 	return b.String()
 }
 
+const (
+	systemdName = "org.freedesktop.systemd1"
+	systemdPath = "/org/freedesktop/systemd1"
+	pingMethod  = "org.freedesktop.DBus.Peer.Ping"
+)
+
 // dial connects to systemd itself rather than to a bus: it authenticates, but
-// says no Hello.
-func dial(ctx context.Context, address string) (*dbus.Conn, error) {
-	conn, err := dbus.Dial(address, dbus.WithContext(ctx))
+// says no Hello. It returns when systemd has answered.
+//
+// systemd (252 at least) has a flaw here: what it reads
+// together with the last line of authentication it keeps, but looks at only
+// when more comes. Our first call can wait forever for its answer; over a
+// proxy, or on a busy machine, most do. So we knock until it is answered: from
+// then on the connection is as good as any.
+func dial(ctx context.Context, address string) (_ *dbus.Conn, err error) {
+	conn, err := dbus.Dial(address)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			conn.Close()
+		}
+	}()
+	// Auth takes no context.
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
 	if err := conn.Auth(nil); err != nil {
-		conn.Close()
-		return nil, err
+		return nil, cmp.Or(ctx.Err(), err)
 	}
-	return conn, nil
+	systemd := conn.Object(systemdName, systemdPath)
+	answer := systemd.GoWithContext(ctx, pingMethod, 0, make(chan *dbus.Call, 1)).Done
+	knock := time.NewTicker(2 * time.Millisecond)
+	defer knock.Stop()
+	for {
+		select {
+		case call := <-answer:
+			return conn, call.Err
+		case <-knock.C:
+			systemd.Go(pingMethod, dbus.FlagNoReplyExpected, nil)
+		}
+	}
 }
 
 // ping asks whether a systemd answers.
@@ -55,9 +86,7 @@ func ping(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	return conn.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1").
-		CallWithContext(ctx, "org.freedesktop.DBus.Peer.Ping", 0).Err
+	return conn.Close()
 }
 
 // nobodyListens tells "no systemd" from "a systemd that is in trouble".

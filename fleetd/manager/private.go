@@ -96,10 +96,11 @@ func openPrivate(ctx context.Context, dir, init string) (_ *private, err error) 
 	}
 	if p.pidfd >= 0 {
 		if err := p.adopt(ctx); err != nil {
-			unix.Close(p.pidfd)
 			return nil, err
 		}
-		return p, nil
+		if p.adopted {
+			return p, nil
+		}
 	}
 	// What a manager left that ended by itself, or by a reboot.
 	if err := p.clean(); err != nil {
@@ -111,19 +112,35 @@ func openPrivate(ctx context.Context, dir, init string) (_ *private, err error) 
 	return p, nil
 }
 
-// adopt takes over a manager that outlived its fleetd.
+// adopt takes over a manager that outlived its fleetd, unless it is just
+// ending.
 func (p *private) adopt(ctx context.Context) error {
-	if err := ping(ctx, busAddress(p.path("bus"))); err != nil {
-		// It may hold somebody's units: not ours to kill.
-		return fmt.Errorf("the private systemd in %s (pid %d) doesn't answer: `kill -9 %d` ends it and its units, then run fleetd dev again: %w", p.dir, p.id.PID, p.id.PID, err)
+	p.watch(func() { waitPidfd(p.pidfd) })
+	err := ping(ctx, busAddress(p.path("bus")))
+	if err == nil {
+		p.adopted = true
+		return nil
 	}
-	p.adopted = true
-	p.done = make(chan struct{})
-	go func() { // ends with the process; close makes it end, and waits
-		defer close(p.done)
-		waitPidfd(p.pidfd)
+	select {
+	case <-p.done:
+		unix.Close(p.pidfd)
+		p.pidfd = -1
+		return nil
+	case <-time.After(time.Second):
+	}
+	// It may hold somebody's units: not ours to kill.
+	return fmt.Errorf("the private systemd in %s (pid %d) doesn't answer: `kill -9 %d` ends it and its units, then run fleetd dev again: %w", p.dir, p.id.PID, p.id.PID, err)
+}
+
+// watch closes done when wait has returned, which it does when systemd has
+// ended. close makes it end, and waits for this.
+func (p *private) watch(wait func()) {
+	done := make(chan struct{})
+	p.done = done
+	go func() {
+		defer close(done)
+		wait()
 	}()
-	return nil
 }
 
 // start boots a manager and returns when it is up.
@@ -131,7 +148,7 @@ func (p *private) start(ctx context.Context, init string) (err error) {
 	if p.id.Cgroup, err = ownCgroup(); err != nil {
 		return err
 	}
-	p.id.Cgroup = filepath.Join(p.id.Cgroup, "fleet-dev-"+filepath.Base(StateDir(p.dir))[len("fleet-dev-"):])
+	p.id.Cgroup = filepath.Join(p.id.Cgroup, cgroupName(p.dir))
 	p.id.BootID = bootID()
 	for _, dir := range []string{runSystemd, "/run/log", "/run/credentials"} {
 		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
@@ -217,11 +234,8 @@ func (p *private) spawn(init string) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting a private systemd needs real root: a virtual machine, or a container with CAP_SYS_ADMIN that may mount (docker run --privileged): %w", err)
 	}
-	p.done = make(chan struct{})
-	go func() { // ends with the process; close makes it end, and waits
-		defer close(p.done)
-		cmd.Wait() // how it ended doesn't matter, and it said why in boot.log
-	}()
+	// How it ended doesn't matter, and it said why in boot.log.
+	p.watch(func() { cmd.Wait() })
 	p.id.PID = cmd.Process.Pid
 	if p.id.StartTime, err = startTime(p.id.PID); err == nil {
 		if p.pidfd, err = p.id.alive(); err == nil && p.pidfd < 0 {

@@ -23,7 +23,15 @@ func StateDir(dataDir string) string {
 	if abs, err := filepath.Abs(dataDir); err == nil {
 		dataDir = abs
 	}
-	return fmt.Sprintf("/run/fleet-dev-%x", sha256.Sum256([]byte(dataDir)))[:len("/run/fleet-dev-")+8]
+	return filepath.Join("/run", shortName(dataDir))
+}
+
+// cgroupName is the name of the cgroup of the private manager in dir.
+func cgroupName(dir string) string { return shortName(dir) }
+
+func shortName(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return fmt.Sprintf("fleet-dev-%x", sum[:4])
 }
 
 // identity is what a fleetd leaves for the next one to know its private

@@ -26,9 +26,9 @@ DefaultDependencies=no
 After=systemd-journald.service
 [Service]
 Type=oneshot
-ExecStart=-umount /proc/sys
-ExecStart=-umount /dev/kmsg
-StandardError=null
+# Lazily: systemd has files open in there.
+ExecStart=umount --lazy /proc/sys
+ExecStart=-umount --lazy /dev/kmsg
 `,
 
 	// systemd talks only to peers whose PID it can see, and fleetd's isn't in
@@ -109,6 +109,7 @@ const bootTarget = "fleet-dev.target"
 // manager's units, kept in its directory, whatever the machine's is.
 const journalConfig = `[Journal]
 Storage=volatile
+RuntimeMaxUse=256M
 ReadKMsg=no
 Audit=no
 ForwardToSyslog=no
