@@ -63,13 +63,11 @@ func (r *Registry) ClusterKey() string { return r.keys.cluster() }
 // a schedule - never gets a second id.
 func (l *Leadership) EnsureCluster(ctx context.Context, known record.ClusterID) error {
 	r := l.r
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
-	resp, err := r.etcd.Txn(ctx).Then(
+	resp, err := r.txn(ctx, nil, []clientv3.Op{
 		clientv3.OpGet(r.keys.cluster()),
 		clientv3.OpGet(r.keys.schedule(), clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly()),
-	).Commit()
-	if r.noted(ctx, err) != nil {
+	})
+	if err != nil {
 		return fmt.Errorf("reading the cluster's id: %w", err)
 	}
 	if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {

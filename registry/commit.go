@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/fleet-project/fleet/registry/record"
@@ -67,57 +68,56 @@ func (l *Leadership) RestoreFile(h unit.Hash, text []byte) Write {
 	return Write{ops: []clientv3.Op{clientv3.OpPut(l.r.keys.file(h), string(text))}}
 }
 
-// Commit writes, in as few transactions as etcd's limit allows, each fenced.
-// ErrDeposed says that another engine leads by now: what remains was not
-// written. After any error the caller knows nothing for sure and starts over
-// from a snapshot.
+// Commit writes, in as few transactions as etcd's limits allow, each fenced.
+// They are on their way at the same time: no key may be written twice in one
+// commit. ErrDeposed says that another engine leads by now: what remains was
+// not written. After any error the caller knows nothing for sure and starts
+// over from a snapshot.
 func (l *Leadership) Commit(ctx context.Context, writes []Write) error {
-	var txns []Write
-	var plain []clientv3.Op
+	var txns, plain []Write
 	for _, w := range writes {
 		if w.guard != nil {
 			txns = append(txns, w)
 		} else {
-			plain = append(plain, w.ops...)
+			plain = append(plain, w)
 		}
 	}
-	for ops := range batches(plain, maxOps) {
-		txns = append(txns, Write{ops: ops})
+	for batch := range batches(plain, func(w Write) []clientv3.Op { return w.ops }) {
+		var one Write
+		for _, w := range batch {
+			one.ops = append(one.ops, w.ops...)
+		}
+		txns = append(txns, one)
 	}
 	if len(txns) == 1 {
 		return l.write(ctx, txns[0])
 	}
+	// The first error ends it: one alone may have cost a whole time-out.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var wg sync.WaitGroup
-	errs := make(chan error, len(txns))
 	slots := make(chan struct{}, pipeline)
 	for _, w := range txns {
 		slots <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			errs <- l.write(ctx, w)
+			if err := l.write(ctx, w); err != nil {
+				cancel(err)
+			}
 		})
 	}
 	wg.Wait()
-	close(errs)
-	for err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return context.Cause(ctx)
 }
 
 func (l *Leadership) write(ctx context.Context, w Write) error {
 	// A failed guard must be told from a failed fence: the fence is read in
 	// the Else branch.
-	ctx, cancel := context.WithTimeout(ctx, l.r.timeout)
-	defer cancel()
-	resp, err := l.r.etcd.Txn(ctx).
-		If(append(w.guard, l.fence())...).
-		Then(w.ops...).
-		Else(clientv3.OpGet(l.election.Key())).
-		Commit()
-	if l.r.noted(ctx, err) != nil {
+	resp, err := l.r.txn(ctx, append(slices.Clip(w.guard), l.fence()), w.ops, clientv3.OpGet(l.election.Key()))
+	if err != nil {
 		return fmt.Errorf("etcd did not confirm the leader's write: %w", err)
 	}
 	if resp.Succeeded {

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fleet-project/fleet/machine"
 	"github.com/sirupsen/logrus"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -61,7 +63,9 @@ type Registry struct {
 
 	mu     sync.Mutex
 	health error                           // why etcd did not answer last, nil when it did
-	leases map[machine.ID]clientv3.LeaseID // of each presence key, as last seen
+	lost   bool                            // it was said that etcd does not answer
+	leases map[machine.ID]clientv3.LeaseID // of each machine's keys, as last seen
+	said   map[string]int64                // unreadable keys, at the revision at which it was said
 }
 
 // Dial prepares the connection to etcd. It does not wait for it: etcd may be
@@ -80,23 +84,28 @@ func Dial(cfg Config) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
+	var dialled atomic.Bool
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            cfg.Endpoints,
 		Username:             cfg.Username,
 		Password:             cfg.Password,
 		TLS:                  tlsConfig,
 		DialTimeout:          5 * time.Second,
-		DialKeepAliveTime:    5 * time.Second, // a silent peer is noticed within 10 s
+		DialKeepAliveTime:    10 * time.Second, // gRPC's floor: a silent peer is noticed within 15 s
 		DialKeepAliveTimeout: 5 * time.Second,
 		Logger:               zap.NewNop(), // it would write JSON to stderr; errors reach us as values
-		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxReconnect},
-			MinConnectTimeout: 3 * time.Second,
-		})},
+		DialOptions: []grpc.DialOption{
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxReconnect},
+				MinConnectTimeout: 3 * time.Second,
+			}),
+			grpc.WithChainUnaryInterceptor(authenticateLater(&dialled)),
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("etcd at %s: %w", strings.Join(cfg.Endpoints, ","), err)
 	}
+	dialled.Store(true)
 	return &Registry{
 		etcd:    client,
 		keys:    keyspace(strings.TrimSuffix(cfg.Prefix, "/") + "/"),
@@ -104,7 +113,20 @@ func Dial(cfg Config) (*Registry, error) {
 		log:     cfg.Log,
 		health:  errors.New("etcd has not answered yet"),
 		leases:  map[machine.ID]clientv3.LeaseID{},
+		said:    map[string]int64{},
 	}, nil
+}
+
+// authenticateLater keeps clientv3.New from waiting for an etcd that is down:
+// it asks for the user's token at once, and fails without one. Later requests
+// ask for it when etcd refuses them.
+func authenticateLater(dialled *atomic.Bool) grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if !dialled.Load() && method == "/etcdserverpb.Auth/Authenticate" {
+			return rpctypes.ErrGRPCAuthNotEnabled // for now
+		}
+		return invoke(ctx, method, req, reply, cc, opts...)
+	}
 }
 
 func (cfg Config) tls() (*tls.Config, error) {
@@ -129,16 +151,42 @@ func (r *Registry) Health() error {
 	return r.health
 }
 
-// noted remembers whether etcd answered, and passes the error on. An error of
-// the caller's own making (its context ended) says nothing about etcd.
+// noted remembers whether etcd answered, says so when that changed, and passes
+// the error on. An error of the caller's own making (its context ended) says
+// nothing about etcd.
 func (r *Registry) noted(ctx context.Context, err error) error {
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.health = err
+	switch {
+	case err == nil || answered(err):
+		if r.lost {
+			r.log.Info("in touch with etcd again")
+		}
+		r.health, r.lost = nil, false
+	case r.health == nil:
+		r.log.WithError(err).Warn("lost touch with etcd: keeping everything as it is, trying again")
+		r.lost = true
+		fallthrough
+	default:
+		r.health = err
+	}
 	return err
+}
+
+// answered reports whether an error is a healthy etcd's plain no.
+func answered(err error) bool {
+	for _, no := range []error{
+		rpctypes.ErrLeaseNotFound, rpctypes.ErrCompacted, rpctypes.ErrFutureRev,
+		rpctypes.ErrRequestTooLarge, rpctypes.ErrTooManyOps, rpctypes.ErrDuplicateKey,
+	} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
 }
 
 // Revision asks etcd for its revision now, linearizably: all that was
@@ -156,6 +204,8 @@ func (r *Registry) Revision(ctx context.Context) (int64, error) {
 // RequestProgress makes every Follow call back soon with its revision, though
 // nothing changed.
 func (r *Registry) RequestProgress(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
 	// The same outgoing metadata as the watches', else it would reach another stream.
 	return r.etcd.RequestProgress(clientv3.WithRequireLeader(ctx))
 }

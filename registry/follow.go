@@ -10,12 +10,14 @@ import (
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 var (
 	errCompacted   = errors.New("the watched revisions were compacted")
 	errWatchClosed = errors.New("etcd ended the watch")
+	errRewound     = errors.New("etcd is at an earlier revision than before, as after restoring a backup")
 )
 
 // snapshotTimeout bounds one page of a snapshot: a large cluster may need more
@@ -46,7 +48,9 @@ func (r *Registry) Follow(ctx context.Context, fn func(Update) error) error {
 }
 
 // FollowMachine is Follow for one machine's part: the cluster key, its
-// schedule, its states and its presence. The view holds nothing else.
+// schedule, its states and its presence. The view holds nothing else. The four
+// are watched side by side: changes are in order within each, and the view's
+// revision is that of the latest change.
 func (r *Registry) FollowMachine(ctx context.Context, id machine.ID, fn func(Update) error) error {
 	return r.follow(ctx, []keyRange{
 		single(r.keys.cluster()),
@@ -95,11 +99,11 @@ func (r *Registry) follow(ctx context.Context, ranges []keyRange, fn func(Update
 			return ctx.Err()
 		case errors.As(err, &own):
 			return own.error
-		case errors.Is(err, errCompacted):
+		case errors.Is(err, errCompacted), errors.Is(err, rpctypes.ErrCompacted):
 			continue
-		}
-		if r.Health() == nil { // once, not at every attempt
-			r.log.WithError(err).Warn("lost touch with etcd: keeping everything as it is, trying again")
+		case errors.Is(err, errRewound):
+			r.log.WithError(err).Warn("starting over from a snapshot")
+			continue
 		}
 		_ = r.noted(ctx, err)
 		if err := sleep(ctx, retryPause); err != nil {
@@ -151,14 +155,16 @@ func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.Vi
 	defer forwarding.Wait()
 	defer cancel()
 
-	responses := make(chan clientv3.WatchResponse)
-	for _, k := range ranges {
+	responses := make(chan watched)
+	seen := make([]int64, len(ranges)) // etcd's revision as each watch heard last
+	for i, k := range ranges {
+		seen[i] = view.Revision
 		w := r.etcd.Watch(ctx, k.key, k.option(), clientv3.WithRev(view.Revision+1),
 			clientv3.WithProgressNotify(), clientv3.WithFragment())
-		forwarding.Go(func() { forward(ctx, w, responses) })
+		forwarding.Go(func() { forward(ctx, i, w, responses) })
 	}
 	for {
-		var resp clientv3.WatchResponse
+		var resp watched
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -171,7 +177,11 @@ func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.Vi
 			return resp.Err()
 		case resp.Canceled:
 			return errWatchClosed
+		case resp.Header.Revision < seen[resp.from]:
+			// The watch would wait in silence until etcd is as far again.
+			return errRewound
 		}
+		seen[resp.from] = resp.Header.Revision
 		u := Update{View: view}
 		for _, ev := range resp.Events {
 			if c := r.apply(view, ev.Kv, ev.Type == mvccpb.Event_DELETE); c != nil {
@@ -190,8 +200,14 @@ func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.Vi
 	}
 }
 
+// watched is a response of one of a follower's watches.
+type watched struct {
+	clientv3.WatchResponse
+	from int
+}
+
 // forward passes one watch's responses on, and its end as a cancelled one.
-func forward(ctx context.Context, w clientv3.WatchChan, to chan<- clientv3.WatchResponse) {
+func forward(ctx context.Context, from int, w clientv3.WatchChan, to chan<- watched) {
 	for {
 		resp, open := <-w
 		if !open {
@@ -200,7 +216,7 @@ func forward(ctx context.Context, w clientv3.WatchChan, to chan<- clientv3.Watch
 		select {
 		case <-ctx.Done():
 			return
-		case to <- resp:
+		case to <- watched{resp, from}:
 		}
 		if !open {
 			return
@@ -211,38 +227,59 @@ func forward(ctx context.Context, w clientv3.WatchChan, to chan<- clientv3.Watch
 // apply makes one key's event true in the view. What cannot be read is said,
 // and changes nothing: missing is not empty.
 func (r *Registry) apply(view *record.View, kv *mvccpb.KeyValue, gone bool) record.Change {
+	if !gone {
+		r.noteLease(kv)
+	}
 	c, err := r.keys.change(kv, gone, view)
 	if err != nil {
-		r.log.Error(err)
+		r.unreadable(kv, err)
 		return nil
 	}
-	if c == nil {
-		return nil
+	if c != nil {
+		view.Apply(c)
 	}
-	if m, ok := c.(record.MachineChange); ok && !gone {
-		r.mu.Lock()
-		r.leases[m.ID] = clientv3.LeaseID(kv.Lease)
-		r.mu.Unlock()
-	}
-	view.Apply(c)
 	return c
+}
+
+// unreadable says what is wrong with a key, once for all who follow it.
+func (r *Registry) unreadable(kv *mvccpb.KeyValue, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.said[string(kv.Key)] == kv.ModRevision {
+		return
+	}
+	r.said[string(kv.Key)] = kv.ModRevision
+	r.log.Errorf("etcd key %s holds what fleet cannot read (%v): ignored; put a sound value there or delete it", kv.Key, err)
+}
+
+// noteLease remembers the lease that a machine lives on. All its keys are on it;
+// but the presence key is the one that moves first when the lease is replaced.
+func (r *Registry) noteLease(kv *mvccpb.KeyValue) {
+	id, presence := r.keys.owner(kv.Key)
+	if id == "" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.leases[id]; presence || !known {
+		r.leases[id] = clientv3.LeaseID(kv.Lease)
+	}
+}
+
+// leaseOf gives the lease that a machine's keys were last seen on.
+func (r *Registry) leaseOf(id machine.ID) clientv3.LeaseID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.leases[id]
 }
 
 // Gone reports whether a machine whose presence vanished is truly gone: its
 // lease has ended too. A key that was deleted by hand is put back by its agent
 // within moments, so the engine asks before it moves units.
 func (r *Registry) Gone(ctx context.Context, id machine.ID) (bool, error) {
-	r.mu.Lock()
-	lease := r.leases[id]
-	r.mu.Unlock()
-	if lease == clientv3.NoLease {
-		return true, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
-	resp, err := r.etcd.TimeToLive(ctx, lease)
-	if r.noted(ctx, err) != nil {
+	left, _, err := r.timeToLive(ctx, r.leaseOf(id))
+	if err != nil {
 		return false, fmt.Errorf("asking whether machine %s is gone: %w", id.Short(), err)
 	}
-	return resp.TTL <= 0, nil
+	return left < 0, nil
 }

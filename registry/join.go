@@ -54,6 +54,7 @@ func (r *Registry) Join(ctx context.Context, m machine.Machine, ttl time.Duratio
 
 // join makes one attempt; nil means that the presence key is ours.
 func (p *Presence) join(ctx context.Context) error {
+	p.states, p.dirty = map[unit.Name]record.State{}, map[unit.Name]bool{}
 	key := p.r.keys.machine(p.machine.ID)
 	resp, err := p.r.txn(ctx, nil, []clientv3.Op{
 		clientv3.OpGet(key),
@@ -71,69 +72,85 @@ func (p *Presence) join(ctx context.Context) error {
 		return fmt.Errorf("etcd key %s holds what fleet cannot read (%w): delete it", key, err)
 	}
 	lease := clientv3.LeaseID(kvs[0].Lease)
-	if holder.BootID != p.machine.BootID {
-		if err := p.outwait(ctx, holder, lease); err != nil {
-			return err
+	switch {
+	case holder.BootID == p.machine.BootID:
+		for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
+			var s record.State
+			name, err := unit.ParseName(string(kv.Key[len(p.r.keys.statesOf(p.machine.ID)):]))
+			if err == nil && json.Unmarshal(kv.Value, &s) == nil {
+				p.states[name] = s
+			}
 		}
-		return p.claim(ctx, 0)
+		return p.resume(ctx, lease, kvs[0].ModRevision)
+	case lease == clientv3.NoLease: // written by hand: it would never go
+		return p.claim(ctx, kvs[0].ModRevision)
 	}
-	for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
-		var s record.State
-		if err := json.Unmarshal(kv.Value, &s); err == nil {
-			p.states[unitOnMachine(string(kv.Key[len(p.r.keys.states()):])).Unit] = s
-		}
+	if err := p.outwait(ctx, holder, lease, resp.Header.Revision); err != nil {
+		return err
 	}
-	return p.resume(ctx, lease, kvs[0].ModRevision)
+	return p.claim(ctx, 0)
 }
 
 // resume takes over the lease of an earlier fleetd of this boot: the machine
 // was never away.
 func (p *Presence) resume(ctx context.Context, lease clientv3.LeaseID, modified int64) error {
 	sent := time.Now()
-	alive, err := p.keepAliveOnce(ctx, lease)
+	ttl, err := p.r.keepAliveOnce(ctx, lease)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		return p.claim(ctx, modified) // a key on no lease, or a lease that ends now
+		return p.claim(ctx, modified) // the key is on no lease, or on one that ends now
 	case err != nil:
 		return err
-	case alive.TTL != seconds(p.ttl):
-		return p.claim(ctx, modified) // agent_ttl was reconfigured
 	}
-	key := p.r.keys.machine(p.machine.ID)
-	resp, err := p.r.txn(ctx,
-		[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", modified)},
-		[]clientv3.Op{clientv3.OpPut(key, encode(p.machine), clientv3.WithLease(lease))})
-	if err != nil {
-		return fmt.Errorf("renewing this machine's presence: %w", err)
+	if ttl != seconds(p.ttl) {
+		// agent_ttl was reconfigured; or etcd allows no shorter one.
+		fresh, err := p.r.grant(ctx, p.ttl)
+		if err != nil {
+			return fmt.Errorf("a lease for this machine: %w", err)
+		}
+		if fresh.TTL != ttl {
+			return p.take(ctx, fresh.ID, sent, modified)
+		}
+		if err := p.r.revoke(ctx, fresh.ID); err != nil {
+			return fmt.Errorf("giving back a lease: %w", err)
+		}
 	}
-	if !resp.Succeeded {
-		return errors.New("this machine's presence changed while joining")
+	// The lease may be this very Join's, of an attempt whose success was never
+	// told: then no earlier fleetd held it.
+	ours := lease == p.lease
+	if err := p.take(ctx, lease, sent, modified); err != nil {
+		return err
 	}
-	p.lease, p.renewed, p.resumed = lease, sent, true
+	p.resumed = !ours
+	clear(p.dirty)
 	return nil
 }
 
 // claim puts the presence key on a lease of its own, if the key is still as
-// last seen (modified; 0: absent), and moves the known states onto it.
+// last seen (modified; 0: absent).
 func (p *Presence) claim(ctx context.Context, modified int64) error {
 	sent := time.Now()
-	grantCtx, cancel := context.WithTimeout(ctx, p.r.timeout)
-	defer cancel()
-	lease, err := p.r.etcd.Grant(grantCtx, seconds(p.ttl))
-	if p.r.noted(ctx, err) != nil {
+	fresh, err := p.r.grant(ctx, p.ttl)
+	if err != nil {
 		return fmt.Errorf("a lease for this machine: %w", err)
 	}
+	return p.take(ctx, fresh.ID, sent, modified)
+}
+
+// take puts the presence key on a lease, renewed at sent, and marks the known
+// states to follow it there.
+func (p *Presence) take(ctx context.Context, lease clientv3.LeaseID, sent time.Time, modified int64) error {
+	p.lease, p.renewed = lease, sent
 	key := p.r.keys.machine(p.machine.ID)
 	resp, err := p.r.txn(ctx,
 		[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", modified)},
-		[]clientv3.Op{clientv3.OpPut(key, encode(p.machine), clientv3.WithLease(lease.ID))})
+		[]clientv3.Op{clientv3.OpPut(key, encode(p.machine), clientv3.WithLease(lease))})
 	if err != nil {
 		return fmt.Errorf("writing this machine's presence: %w", err)
 	}
 	if !resp.Succeeded {
 		return errors.New("this machine's presence changed while joining")
 	}
-	p.lease, p.renewed = lease.ID, sent
 	for name := range p.states {
 		p.dirty[name] = true
 	}
@@ -142,65 +159,43 @@ func (p *Presence) claim(ctx context.Context, modified int64) error {
 
 // outwait returns nil once the other boot's lease has run out, and a
 // *DuplicateMachineError when it is seen to be renewed: then that host lives.
-func (p *Presence) outwait(ctx context.Context, holder machine.Machine, lease clientv3.LeaseID) error {
+func (p *Presence) outwait(ctx context.Context, holder machine.Machine, lease clientv3.LeaseID, rev int64) error {
 	p.r.log.Infof("this machine's presence belongs to boot %s of %s: waiting for its lease to run out", holder.BootID, holder.Hostname)
-	left, err := p.timeToLive(ctx, lease)
-	if err != nil {
-		return err
-	}
-	key := p.r.keys.machine(p.machine.ID)
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	gone := p.r.etcd.Watch(ctx, key, clientv3.WithFilterPut())
-	for left > 0 {
-		// A live holder renews every third of its time: within half of it the
-		// lease must have grown. No event tells of a renewal, so look.
-		pause := min(left, max(p.ttl/2, time.Second))
-		timer := time.NewTimer(pause)
+	changed := p.r.etcd.Watch(ctx, p.r.keys.machine(p.machine.ID), clientv3.WithRev(rev+1))
+	var end time.Time // when the lease will have ended, unless it is renewed
+	var term uint64
+	for {
+		asked := time.Now()
+		left, now, err := p.r.timeToLive(ctx, lease)
+		switch {
+		case err != nil:
+			return err
+		case left < 0:
+			return nil
+		case now == term && asked.Add(left).After(end):
+			return &DuplicateMachineError{ID: p.machine.ID, Other: holder}
+		}
+		latest := time.Now().Add(left + time.Second) // etcd rounds down
+		if now != term || latest.Before(end) {
+			// A new term began with a leader that extended every lease.
+			end, term = latest, now
+		}
+		// A live holder renews every third of its time. No event tells of a
+		// renewal, so look.
+		timer := time.NewTimer(min(max(left, retryPause), max(p.ttl/2, time.Second)))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
-		case <-gone:
+		case resp := <-changed:
 			timer.Stop()
+			if len(resp.Events) == 0 || resp.Events[0].IsCreate() || resp.Events[0].IsModify() {
+				return errors.New("this machine's presence changed while joining")
+			}
 			return nil
 		case <-timer.C:
 		}
-		before := left
-		if left, err = p.timeToLive(ctx, lease); err != nil {
-			return err
-		}
-		if left > before-pause+time.Second {
-			return &DuplicateMachineError{ID: p.machine.ID, Other: holder}
-		}
 	}
-	return nil
 }
-
-func (p *Presence) timeToLive(ctx context.Context, lease clientv3.LeaseID) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.r.timeout)
-	defer cancel()
-	resp, err := p.r.etcd.TimeToLive(ctx, lease)
-	if p.r.noted(ctx, err) != nil {
-		return 0, fmt.Errorf("asking for a lease's time: %w", err)
-	}
-	return time.Duration(resp.TTL) * time.Second, nil
-}
-
-func (p *Presence) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (*clientv3.LeaseKeepAliveResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.r.timeout)
-	defer cancel()
-	resp, err := p.r.etcd.KeepAliveOnce(ctx, lease)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		_ = p.r.noted(ctx, nil) // etcd answered well
-		return nil, err
-	}
-	if p.r.noted(ctx, err) != nil {
-		return nil, fmt.Errorf("renewing this machine's lease: %w", err)
-	}
-	return resp, nil
-}
-
-// seconds gives a TTL as etcd counts it: whole seconds, 2 at the least (its
-// floor with the default election time).
-func seconds(ttl time.Duration) int64 { return max(2, int64(ttl.Seconds())) }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -30,6 +31,20 @@ func (k keyspace) placement(key record.Key) string {
 }
 func (k keyspace) state(key record.Key) string { return k.statesOf(key.Machine) + string(key.Unit) }
 
+// owner names the machine that writes a key on its lease, if any does, and says
+// whether the key is the machine's presence.
+func (k keyspace) owner(key []byte) (id machine.ID, presence bool) {
+	room, rest, _ := strings.Cut(strings.TrimPrefix(string(key), string(k)), "/")
+	switch room {
+	case "machines":
+		return machine.ID(rest), true
+	case "states":
+		id, _, _ := strings.Cut(rest, "/")
+		return machine.ID(id), false
+	}
+	return "", false
+}
+
 // encode gives a record's stored form. The records hold nothing that JSON
 // cannot express, and encoding/json sorts maps: equal values give equal bytes,
 // which compares rely on.
@@ -42,49 +57,68 @@ func encode(v any) string {
 }
 
 // change turns one key's event into the typed change against the view, or nil
-// when the key is none that views hold (the election's) or nothing differs.
+// when the key is none that views hold (the election's, or one that held what
+// could not be read).
 func (k keyspace) change(kv *mvccpb.KeyValue, gone bool, view *record.View) (record.Change, error) {
 	room, rest, _ := strings.Cut(strings.TrimPrefix(string(kv.Key), string(k)), "/")
-	var c record.Change
-	var err error
 	switch room {
 	case "cluster":
-		var n *record.Cluster
-		n, err = decode[record.Cluster](kv, gone)
-		c = record.ClusterChange{New: n, Old: view.Cluster}
+		n, err := decode[record.Cluster](kv, gone)
+		if err != nil || n == nil && view.Cluster == nil {
+			return nil, err
+		}
+		return record.ClusterChange{New: n, Old: view.Cluster}, nil
 	case "files":
-		c = fileChange(unit.Hash(rest), kv, gone)
+		return fileChange(unit.Hash(rest), kv, gone, view.Files)
 	case "units":
-		var n *record.Unit
-		n, err = decode[record.Unit](kv, gone)
-		c = record.UnitChange{Name: unit.Name(rest), New: n, Old: held(view.Units, unit.Name(rest))}
+		name, err := unit.ParseName(rest)
+		return keyed(kv, gone, name, err, view.Units, func(n, old *record.Unit) record.Change {
+			return record.UnitChange{Name: name, New: n, Old: old}
+		})
 	case "schedule":
-		var n *record.Spec
-		n, err = decode[record.Spec](kv, gone)
-		key := unitOnMachine(rest)
-		c = record.PlacementChange{Key: key, New: n, Old: held(view.Schedule, key)}
+		key, err := unitOnMachine(rest)
+		return keyed(kv, gone, key, err, view.Schedule, func(n, old *record.Spec) record.Change {
+			return record.PlacementChange{Key: key, New: n, Old: old}
+		})
 	case "states":
-		var n *record.State
-		n, err = decode[record.State](kv, gone)
-		key := unitOnMachine(rest)
-		c = record.StateChange{Key: key, New: n, Old: held(view.States, key)}
+		key, err := unitOnMachine(rest)
+		return keyed(kv, gone, key, err, view.States, func(n, old *record.State) record.Change {
+			return record.StateChange{Key: key, New: n, Old: old}
+		})
 	case "machines":
-		var n *machine.Machine
-		n, err = decode[machine.Machine](kv, gone)
-		id := machine.ID(rest)
-		c = record.MachineChange{ID: id, New: n, Old: held(view.Machines, id)}
+		id, err := machineID(rest)
+		return keyed(kv, gone, id, err, view.Machines, func(n, old *machine.Machine) record.Change {
+			return record.MachineChange{ID: id, New: n, Old: old}
+		})
 	case "metadata":
-		var n *record.Overrides
-		n, err = decode[record.Overrides](kv, gone)
-		id := machine.ID(rest)
-		c = record.OverridesChange{ID: id, New: n, Old: held(view.Overrides, id)}
-	default:
+		id, err := machineID(rest)
+		return keyed(kv, gone, id, err, view.Overrides, func(n, old *record.Overrides) record.Change {
+			return record.OverridesChange{ID: id, New: n, Old: old}
+		})
+	}
+	return nil, nil
+}
+
+// keyed makes the change of one of a view's maps; keyErr says why the key names
+// nothing.
+func keyed[K comparable, V any](kv *mvccpb.KeyValue, gone bool, key K, keyErr error, held map[K]V, change func(n, old *V) record.Change) (record.Change, error) {
+	if keyErr != nil {
+		if gone {
+			return nil, nil
+		}
+		return nil, keyErr
+	}
+	n, err := decode[V](kv, gone)
+	if err != nil {
+		return nil, err
+	}
+	if v, ok := held[key]; ok {
+		return change(n, &v), nil
+	}
+	if n == nil {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("etcd key %s holds what fleet cannot read (%w): ignored; put a sound value there or delete it", kv.Key, err)
-	}
-	return c, nil
+	return change(n, nil), nil
 }
 
 func decode[T any](kv *mvccpb.KeyValue, gone bool) (*T, error) {
@@ -98,22 +132,42 @@ func decode[T any](kv *mvccpb.KeyValue, gone bool) (*T, error) {
 	return v, nil
 }
 
-func held[K comparable, V any](m map[K]V, key K) *V {
-	if v, ok := m[key]; ok {
-		return &v
+func fileChange(h unit.Hash, kv *mvccpb.KeyValue, gone bool, held map[unit.Hash][]byte) (record.Change, error) {
+	if gone {
+		if held[h] == nil {
+			return nil, nil
+		}
+		return record.FileChange{Hash: h}, nil
+	}
+	if err := sound(h, kv.Value); err != nil {
+		return nil, err
+	}
+	// Never nil, also for an empty file: nil means gone.
+	return record.FileChange{Hash: h, Text: append([]byte{}, kv.Value...)}, nil
+}
+
+// sound refuses a text that was changed by hand: agents tell texts by their
+// hashes.
+func sound(h unit.Hash, text []byte) error {
+	if unit.HashOf(text) != h {
+		return errors.New("a text whose hash is not its name: submit changed units through fleetctl")
 	}
 	return nil
 }
 
-func fileChange(h unit.Hash, kv *mvccpb.KeyValue, gone bool) record.FileChange {
-	if gone {
-		return record.FileChange{Hash: h}
+func unitOnMachine(rest string) (record.Key, error) {
+	id, name, _ := strings.Cut(rest, "/")
+	n, err := unit.ParseName(name)
+	if err != nil {
+		return record.Key{}, err
 	}
-	// Never nil, also for an empty file: nil means gone.
-	return record.FileChange{Hash: h, Text: append([]byte{}, kv.Value...)}
+	m, err := machineID(id)
+	return record.Key{Machine: m, Unit: n}, err
 }
 
-func unitOnMachine(rest string) record.Key {
-	id, name, _ := strings.Cut(rest, "/")
-	return record.Key{Machine: machine.ID(id), Unit: unit.Name(name)}
+func machineID(s string) (machine.ID, error) {
+	if s == "" || strings.Contains(s, "/") {
+		return "", fmt.Errorf("%q is no machine's id", s)
+	}
+	return machine.ID(s), nil
 }

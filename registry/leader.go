@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,10 +26,8 @@ type Leadership struct {
 // Campaign waits until this machine's engine leads. The lead is lost when its
 // lease, of ttl, cannot be renewed.
 func (r *Registry) Campaign(ctx context.Context, id machine.ID, ttl time.Duration) (*Leadership, error) {
-	grantCtx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
-	lease, err := r.etcd.Grant(grantCtx, int64(ttl.Seconds()))
-	if r.noted(ctx, err) != nil {
+	lease, err := r.grant(ctx, ttl)
+	if err != nil {
 		return nil, fmt.Errorf("a lease to lead on: %w", err)
 	}
 	// The session lives on the client's own context: ctx may be cancelled by a
@@ -40,51 +39,53 @@ func (r *Registry) Campaign(ctx context.Context, id machine.ID, ttl time.Duratio
 	l := &Leadership{r: r, session: session, election: concurrency.NewElection(session, r.keys.leader())}
 	if err := l.campaign(ctx, id); err != nil {
 		// The session's state is unknown after an error: drop the whole of it.
-		l.close(ctx)
+		if err := l.close(ctx); err != nil {
+			r.log.WithError(err).Debug("a candidate's lease is left to expire")
+		}
 		return nil, fmt.Errorf("campaigning: %w", err)
 	}
 	return l, nil
 }
 
 // campaign returns also when the session ends while waiting, which the
-// library's Campaign alone would sit out.
+// library's Campaign alone would sit out, and at once when ctx ends: the
+// library first asks etcd to take the candidate back, for as long as it takes.
 func (l *Leadership) campaign(ctx context.Context, id machine.ID) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(l.session.Ctx(), func() { cancel(fmt.Errorf("the lease ran out")) })
+	stop := context.AfterFunc(l.session.Ctx(), func() { cancel(errors.New("the lease ran out")) })
 	defer stop()
-	if err := l.election.Campaign(ctx, string(id)); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
+	won := make(chan error, 1)
+	go func() { won <- l.election.Campaign(ctx, string(id)) }()
+	select {
+	case err := <-won:
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return nil
 }
 
 // Done is closed when the lease could not be kept.
 func (l *Leadership) Done() <-chan struct{} { return l.session.Done() }
 
-// Resign hands the lead over at once and ends the lease.
+// Resign hands the lead over at once, by ending its lease.
 func (l *Leadership) Resign(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
-	defer cancel()
-	err := l.election.Resign(ctx)
-	l.close(ctx)
-	if err != nil {
-		return fmt.Errorf("resigning: %w", err)
+	if err := l.close(ctx); err != nil {
+		return fmt.Errorf("resigning (the lead runs out by itself): %w", err)
 	}
 	return nil
 }
 
-// close revokes the lease, or leaves it to expire when etcd does not answer.
-func (l *Leadership) close(ctx context.Context) {
+// close revokes the lease, and the leader key with it, or leaves both to expire
+// when etcd does not answer.
+func (l *Leadership) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
 	l.session.Orphan()
-	if _, err := l.r.etcd.Revoke(ctx, l.session.Lease()); err != nil {
-		l.r.log.WithError(err).Debug("the lead's lease is left to expire")
-	}
+	return l.r.revoke(ctx, l.session.Lease())
 }
 
 // fence is true only while this turn as leader lasts.

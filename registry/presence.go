@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -100,7 +101,7 @@ func (p *Presence) renew(ctx context.Context) error {
 	if left {
 		return nil
 	}
-	_, err := p.keepAliveOnce(ctx, lease)
+	_, err := p.r.keepAliveOnce(ctx, lease)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		if err := p.rejoin(ctx); err != nil {
@@ -118,14 +119,24 @@ func (p *Presence) renew(ctx context.Context) error {
 
 // rejoin follows an outage that outlived the lease.
 func (p *Presence) rejoin(ctx context.Context) error {
-	p.r.log.Warn("this machine's lease ran out: joining anew")
 	p.writing.Lock()
 	defer p.writing.Unlock()
 	// A fresh one, so that nothing is locked while etcd is asked.
 	p.mu.Lock()
-	next := &Presence{r: p.r, ttl: p.ttl, machine: p.machine, states: map[unit.Name]record.State{}, dirty: map[unit.Name]bool{}}
+	left := p.left
+	next := &Presence{r: p.r, ttl: p.ttl, machine: p.machine}
 	p.mu.Unlock()
+	if left { // meanwhile: that is why the lease is gone
+		return nil
+	}
+	p.r.log.Warn("this machine's lease is gone: joining anew")
+	// An etcd that lost its data lost the lease too, and its watches would be
+	// silent for long: have them compare revisions.
+	_ = p.r.RequestProgress(ctx) // a help, no more
 	if err := next.join(ctx); err != nil {
+		return err
+	}
+	if err := p.settle(ctx, p.acknowledged()); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -143,26 +154,40 @@ func (p *Presence) guard(ctx context.Context) {
 	id := p.machine.ID
 	ranges := []keyRange{single(p.r.keys.machine(id)), prefixed(p.r.keys.statesOf(id))}
 	_ = p.r.follow(ctx, ranges, func(u Update) error { // ends with ctx only: the callback never fails
-		if p.missing(u) {
-			if err := p.flush(ctx); err != nil {
-				p.r.log.WithError(err).Debug("own keys not put back yet")
-			}
+		found, acknowledged := p.missing(u)
+		err := p.settle(ctx, acknowledged)
+		if found || len(acknowledged) > 0 {
+			err = errors.Join(err, p.flush(ctx))
+		}
+		if err != nil && ctx.Err() == nil {
+			p.r.log.WithError(err).Debug("own keys not put back yet")
 		}
 		return nil
 	})
 }
 
-// missing marks as dirty what this machine said and etcd no longer holds.
-func (p *Presence) missing(u Update) bool {
+// missing marks as dirty what this machine said and etcd no longer holds, but
+// for acknowledged withdrawals: see settle.
+func (p *Presence) missing(u Update) (found bool, acknowledged []unit.Name) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.left {
-		return false
+		return false, nil
 	}
-	found := false
+	lacks := func(name unit.Name, s record.State) {
+		if s.Target == unit.TargetNone {
+			acknowledged = append(acknowledged, name)
+		} else {
+			p.dirty[name], found = true, true
+		}
+	}
 	if u.Reset {
-		for name := range p.states {
-			if _, ok := u.View.States[record.Key{Machine: p.machine.ID, Unit: name}]; !ok {
+		for name, s := range p.states {
+			held, ok := u.View.States[record.Key{Machine: p.machine.ID, Unit: name}]
+			switch {
+			case !ok:
+				lacks(name, s)
+			case held != s: // by hand, or etcd was restored from a backup
 				p.dirty[name], found = true, true
 			}
 		}
@@ -170,16 +195,17 @@ func (p *Presence) missing(u Update) bool {
 			p.seekLease()
 		}
 	}
+	if p.r.leaseOf(p.machine.ID) != p.lease {
+		// Overwritten by hand, which took the key off its lease: it would
+		// outlive this host. Or just a lease that was replaced: no harm.
+		p.presenceDirty()
+		found = true
+	}
 	for _, c := range u.Changes {
 		switch c := c.(type) {
 		case record.StateChange:
-			s, ours := p.states[c.Unit]
-			switch {
-			case c.New != nil || !ours:
-			case s.Target == unit.TargetNone:
-				delete(p.states, c.Unit) // the engine took note of the acknowledgement
-			default:
-				p.dirty[c.Unit], found = true, true
+			if s, ours := p.states[c.Unit]; ours && c.New == nil {
+				lacks(c.Unit, s)
 			}
 		case record.MachineChange:
 			if c.New == nil {
@@ -189,7 +215,48 @@ func (p *Presence) missing(u Update) bool {
 			}
 		}
 	}
-	return found
+	return found, acknowledged
+}
+
+// acknowledged names the units whose withdrawal this machine has acknowledged.
+func (p *Presence) acknowledged() []unit.Name {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var names []unit.Name
+	for name, s := range p.states {
+		if s.Target == unit.TargetNone {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// settle forgets the acknowledgements that the engine took note of: it deletes
+// them together with the instruction. All others are to be written again.
+func (p *Presence) settle(ctx context.Context, names []unit.Name) error {
+	for batch := range slices.Chunk(names, maxOps) {
+		ops := make([]clientv3.Op, len(batch))
+		for i, name := range batch {
+			ops[i] = clientv3.OpGet(p.r.keys.placement(record.Key{Machine: p.machine.ID, Unit: name}), clientv3.WithCountOnly())
+		}
+		resp, err := p.r.txn(ctx, nil, ops)
+		p.mu.Lock()
+		for i, name := range batch {
+			if p.states[name].Target != unit.TargetNone {
+				continue // it has another instruction by now
+			}
+			if err == nil && resp.Responses[i].GetResponseRange().Count == 0 {
+				delete(p.states, name)
+			} else {
+				p.dirty[name] = true
+			}
+		}
+		p.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("looking for withdrawals: %w", err)
+		}
+	}
+	return nil
 }
 
 // seekLease has Run look at once whether the lease still lives.
@@ -257,33 +324,38 @@ func (p *Presence) flush(ctx context.Context) error {
 		p.mu.Unlock()
 		return nil
 	}
-	var ops []clientv3.Op
-	names := make([]unit.Name, 0, len(p.dirty))
+	var unwritten []namedOp
 	for name := range p.dirty {
-		names = append(names, name)
-		ops = append(ops, p.op(name))
+		unwritten = append(unwritten, namedOp{name, p.op(name)})
 	}
 	clear(p.dirty)
 	p.mu.Unlock()
 
-	for len(ops) > 0 {
-		n := min(len(ops), maxOps)
-		if _, err := p.r.txn(ctx, nil, ops[:n]); err != nil {
+	for batch := range batches(unwritten, func(n namedOp) []clientv3.Op { return alone(n.op) }) {
+		ops := make([]clientv3.Op, len(batch))
+		for i, n := range batch {
+			ops[i] = n.op
+		}
+		if _, err := p.r.txn(ctx, nil, ops); err != nil {
 			p.mu.Lock()
-			for _, name := range names {
-				p.dirty[name] = true
+			defer p.mu.Unlock()
+			for _, n := range unwritten {
+				p.dirty[n.name] = true
 			}
-			p.mu.Unlock()
 			if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-				p.mu.Lock()
 				p.seekLease()
-				p.mu.Unlock()
 			}
 			return fmt.Errorf("publishing states: %w", err)
 		}
-		ops, names = ops[n:], names[n:]
+		unwritten = unwritten[len(batch):]
 	}
 	return nil
+}
+
+// namedOp is how one dirty name is written.
+type namedOp struct {
+	name unit.Name
+	op   clientv3.Op
 }
 
 func (p *Presence) op(name unit.Name) clientv3.Op {
@@ -306,9 +378,7 @@ func (p *Presence) Leave(ctx context.Context) error {
 	lease := p.lease
 	p.left = true
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, p.r.timeout)
-	defer cancel()
-	if _, err := p.r.etcd.Revoke(ctx, lease); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+	if err := p.r.revoke(ctx, lease); err != nil {
 		return fmt.Errorf("ending this machine's lease (it runs out by itself in %s): %w", p.ttl, err)
 	}
 	return nil

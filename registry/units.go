@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
@@ -17,7 +18,10 @@ import (
 // It returns whether the unit is new and the revision at which all is true.
 func (r *Registry) SubmitUnit(ctx context.Context, name unit.Name, text []byte, target unit.Target) (created bool, rev int64, err error) {
 	hash := unit.HashOf(text)
+	put := clientv3.OpPut(r.keys.file(hash), string(text))
+	unchanged := false
 	rev, err = r.updateUnit(ctx, name, func(old *record.Unit) (*record.Unit, []clientv3.Op, error) {
+		unchanged = false
 		created = old == nil || old.Target == unit.TargetDestroyed
 		next := record.Unit{File: hash, Target: target}
 		if old != nil {
@@ -26,13 +30,21 @@ func (r *Registry) SubmitUnit(ctx context.Context, name unit.Name, text []byte, 
 				next.Restart++
 			}
 			if *old == next {
+				unchanged = true
 				return nil, nil, nil
 			}
 		}
 		// The text is put even if it is there: that guards it from the engine
 		// collecting it as unused at this very moment.
-		return &next, []clientv3.Op{clientv3.OpPut(r.keys.file(hash), string(text))}, nil
+		return &next, []clientv3.Op{put}, nil
 	})
+	if err == nil && unchanged { // but is the text still there?
+		resp, err := r.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(r.keys.file(hash)), "=", 0)}, []clientv3.Op{put})
+		if err != nil {
+			return false, 0, unconfirmed(err)
+		}
+		rev = resp.Header.Revision
+	}
 	return created, rev, err
 }
 
@@ -78,7 +90,8 @@ func (r *Registry) DestroyUnit(ctx context.Context, name unit.Name) (rev int64, 
 	})
 }
 
-// UpdateOverrides changes the operator's words on a machine.
+// UpdateOverrides changes the operator's words on a machine. It may call change
+// more than once, each time with what is stored by then.
 func (r *Registry) UpdateOverrides(ctx context.Context, id machine.ID, change func(*record.Overrides) error) (rev int64, err error) {
 	return update(ctx, r, r.keys.overrides(id), func(old *record.Overrides) (*record.Overrides, []clientv3.Op, error) {
 		next := record.Overrides{}
@@ -87,6 +100,9 @@ func (r *Registry) UpdateOverrides(ctx context.Context, id machine.ID, change fu
 		}
 		if err := change(&next); err != nil {
 			return nil, nil, err
+		}
+		if old == nil && encode(next) == encode(record.Overrides{}) {
+			return nil, nil, nil
 		}
 		return &next, nil, nil
 	})
@@ -101,36 +117,38 @@ func (r *Registry) updateUnit(ctx context.Context, name unit.Name, change func(o
 // starts over. It bets that the key is new, so that creating one costs a single
 // round trip.
 func update[T any](ctx context.Context, r *Registry, key string, change func(old *T) (next *T, with []clientv3.Op, err error)) (rev int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
 	var old *T
+	var stored string  // old as etcd holds it
 	var modified int64 // revision of old's last change; 0 when there is none
 	read := false
 	for {
 		next, with, err := change(old)
-		if err == nil && next == nil && read {
+		sure := read || err == nil && next != nil // a refusal is believed only once the key was read
+		switch {
+		case sure && err != nil:
+			return 0, err
+		case sure && (next == nil || len(with) == 0 && modified != 0 && encode(next) == stored):
 			return rev, nil
 		}
-		if err != nil && read {
-			return 0, err
+		if ctx.Err() != nil { // a contended key must not outlive its caller
+			return 0, ctx.Err()
 		}
-		txn := r.etcd.Txn(ctx)
-		if err == nil && next != nil {
-			txn = txn.If(clientv3.Compare(clientv3.ModRevision(key), "=", modified)).
-				Then(append(with, clientv3.OpPut(key, encode(next)))...)
-		} else { // the bet was refused: look before believing it
-			txn = txn.If(clientv3.Compare(clientv3.ModRevision(key), "=", -1))
+		when := clientv3.Compare(clientv3.ModRevision(key), "=", -1) // never true: only look
+		var then []clientv3.Op
+		if sure {
+			when = clientv3.Compare(clientv3.ModRevision(key), "=", modified)
+			then = append(with, clientv3.OpPut(key, encode(next)))
 		}
-		resp, err := txn.Else(clientv3.OpGet(key)).Commit()
-		if r.noted(ctx, err) != nil {
-			return 0, fmt.Errorf("etcd did not confirm the write (it may or may not have happened): %w", err)
+		resp, err := r.txn(ctx, []clientv3.Cmp{when}, then, clientv3.OpGet(key))
+		if err != nil {
+			return 0, unconfirmed(err)
 		}
 		if resp.Succeeded {
 			return resp.Header.Revision, nil
 		}
-		read, old, modified, rev = true, nil, 0, resp.Header.Revision
+		read, old, stored, modified, rev = true, nil, "", 0, resp.Header.Revision
 		if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
-			old, modified = new(T), kvs[0].ModRevision
+			old, stored, modified = new(T), string(kvs[0].Value), kvs[0].ModRevision
 			if err := json.Unmarshal(kvs[0].Value, old); err != nil {
 				return 0, fmt.Errorf("etcd key %s holds what fleet cannot read (%w): put a sound value there or delete it", key, err)
 			}
@@ -138,11 +156,15 @@ func update[T any](ctx context.Context, r *Registry, key string, change func(old
 	}
 }
 
+func unconfirmed(err error) error {
+	return fmt.Errorf("etcd did not confirm the write (it may or may not have happened): %w", err)
+}
+
 // Files gives the texts of unit files by their hashes. A text that is not
-// stored is absent from the result.
+// stored, or was changed by hand, is absent from the result.
 func (r *Registry) Files(ctx context.Context, hashes []unit.Hash) (map[unit.Hash][]byte, error) {
 	out := make(map[unit.Hash][]byte, len(hashes))
-	for batch := range batches(hashes, maxOps) {
+	for batch := range slices.Chunk(hashes, maxOps) {
 		ops := make([]clientv3.Op, len(batch))
 		for i, h := range batch {
 			ops[i] = clientv3.OpGet(r.keys.file(h))
@@ -152,9 +174,15 @@ func (r *Registry) Files(ctx context.Context, hashes []unit.Hash) (map[unit.Hash
 			return nil, fmt.Errorf("reading unit files from etcd: %w", err)
 		}
 		for i, h := range batch {
-			if kvs := resp.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
-				out[h] = kvs[0].Value
+			kvs := resp.Responses[i].GetResponseRange().Kvs
+			if len(kvs) == 0 {
+				continue
 			}
+			if err := sound(h, kvs[0].Value); err != nil {
+				r.unreadable(kvs[0], err)
+				continue
+			}
+			out[h] = kvs[0].Value
 		}
 	}
 	return out, nil

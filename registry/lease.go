@@ -1,0 +1,79 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+)
+
+// seconds gives a TTL as etcd counts it: whole seconds, never less than what was
+// asked for, 2 at the least (its floor with the default election time).
+func seconds(ttl time.Duration) int64 {
+	return max(2, int64((ttl+time.Second-1)/time.Second))
+}
+
+func (r *Registry) grant(ctx context.Context, ttl time.Duration) (*clientv3.LeaseGrantResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	resp, err := r.etcd.Grant(ctx, seconds(ttl))
+	return resp, r.noted(ctx, err)
+}
+
+// revoke ends a lease. One that has ended already is fine.
+func (r *Registry) revoke(ctx context.Context, lease clientv3.LeaseID) error {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	_, err := r.etcd.Revoke(ctx, lease)
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		err = nil
+	}
+	return r.noted(ctx, err)
+}
+
+// timeToLive gives a lease's remaining time in whole seconds, rounded down, and
+// etcd's raft term: a new leader extends all leases. A lease that has ended has
+// a negative time.
+func (r *Registry) timeToLive(ctx context.Context, lease clientv3.LeaseID) (left time.Duration, term uint64, err error) {
+	if lease == clientv3.NoLease {
+		return -1, 0, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	resp, err := r.etcd.TimeToLive(ctx, lease)
+	if r.noted(ctx, err) != nil {
+		return 0, 0, fmt.Errorf("asking for a lease's time: %w", err)
+	}
+	return time.Duration(resp.TTL) * time.Second, resp.RaftTerm, nil
+}
+
+// keepAliveOnce renews a lease and gives its full TTL in seconds. clientv3's own
+// method asks again without a pause while etcd is away, at the cost of a CPU;
+// this one waits for the connection.
+func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (ttl int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	resp, err := func() (*pb.LeaseKeepAliveResponse, error) {
+		stream, err := pb.NewLeaseClient(r.etcd.ActiveConnection()).LeaseKeepAlive(ctx, grpc.WaitForReady(true))
+		if err != nil {
+			return nil, err
+		}
+		if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(lease)}); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err // EOF: the true error is Recv's
+		}
+		return stream.Recv()
+	}()
+	if r.noted(ctx, clientv3.ContextError(ctx, err)) != nil {
+		return 0, fmt.Errorf("renewing a lease: %w", clientv3.ContextError(ctx, err))
+	}
+	if resp.TTL <= 0 {
+		return 0, rpctypes.ErrLeaseNotFound
+	}
+	return resp.TTL, nil
+}
