@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/fleet-project/fleet/agent/systemd"
@@ -54,7 +56,7 @@ type held struct {
 	stopping bool   // a stop was accepted, its end isn't known yet
 	stopped  bool   // it ended with the unit down, and nothing was started since
 	killed   bool   // SIGKILL was sent, or is to be tried again after retry
-	examine  bool   // the record has an intent of an earlier agent's
+	examine  bool   // the record's intent may have taken place, or may not
 
 	err      string // why the instruction isn't carried out
 	advisory bool   // err is no reason to try again: systemd did what it could
@@ -384,7 +386,7 @@ func (c *core) settle(now time.Time) output {
 		}
 	}
 	for len(c.dirty) > 0 {
-		for name := range c.dirty {
+		for _, name := range slices.Sorted(maps.Keys(c.dirty)) { // equal inputs, equal outputs
 			delete(c.dirty, name)
 			if h := c.units[name]; h != nil {
 				c.decide(h)

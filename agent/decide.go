@@ -18,7 +18,7 @@ const (
 	doKill    verb = "kill"
 	doRemove  verb = "remove"  // disable, remove the file and the record
 	doNote    verb = "note"    // only write the record
-	doExamine verb = "examine" // did an earlier agent's intent take place?
+	doExamine verb = "examine" // find out whether an intent took place
 )
 
 // action is one operation, for the loop to do.
@@ -170,6 +170,18 @@ func (h *held) carriedOut(want record.Spec) *Record {
 	r := *h.rec
 	r.Done, r.Intent, r.Before, r.CutOff = want, nil, "", false
 	return &r
+}
+
+// examined gives the record of a unit whose start was intended, now that
+// systemd says which its run is. If it is another run than before, the start
+// took place.
+func (r *Record) examined(run string) *Record {
+	out := *r
+	if run != "" && run != r.Before {
+		out.Done, out.CutOff = *r.Intent, false
+	}
+	out.Intent, out.Before = nil, ""
+	return &out
 }
 
 // mayRun reports whether fleet has started the unit, or may have.

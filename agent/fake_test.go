@@ -27,8 +27,6 @@ type fakeSystemd struct {
 	// fault is asked before (false) and after (true) a call's effect: an error
 	// is returned in its place.
 	fault func(call string, after bool) error
-	peak  int // most starts under way at once
-	now   int
 }
 
 type fakeUnit struct {
@@ -122,13 +120,13 @@ func (f *fakeSystemd) state(name unit.Name) systemd.State {
 	return s
 }
 
-// finish ends a unit's job; false if it has none.
-func (f *fakeSystemd) finish(name unit.Name) bool {
+// finish ends a unit's job, if it has one.
+func (f *fakeSystemd) finish(name unit.Name) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u := f.get(name)
 	if len(u.jobs) == 0 {
-		return false
+		return
 	}
 	jobs := u.jobs
 	u.jobs = nil
@@ -141,7 +139,6 @@ func (f *fakeSystemd) finish(name unit.Name) bool {
 		j <- systemd.JobDone
 		close(j)
 	}
-	return true
 }
 
 func (f *fakeSystemd) job(name unit.Name, stop bool, during string) <-chan string {
@@ -228,7 +225,7 @@ func (f *fakeSystemd) starting(verb string, name unit.Name) (job <-chan string, 
 	err = f.call(verb+" "+string(name), func() error {
 		text, ok := f.files[name]
 		if !ok {
-			return fmt.Errorf("Unit %s not found.", name) //nolint:staticcheck // systemd's words
+			return fmt.Errorf("systemd refuses: unit %s not found", name)
 		}
 		if text == badText {
 			return errors.New("systemd refuses: bad unit file setting")

@@ -19,7 +19,6 @@ type result struct {
 	state  systemd.State
 	seen   bool
 	reason string // doInstall: why systemd can't load it
-	ran    bool   // doExamine: the intent took place
 	job    uint64 // doStart, doRestart, doStop: the number of the accepted job
 	relink bool   // links were made or taken away
 
@@ -40,6 +39,9 @@ func (c *core) finished(now time.Time, r result) {
 	if r.seen && (!h.seen || r.state.Newer(h.state)) {
 		h.state, h.seen = r.state, true
 	}
+	if r.err != nil && r.recorded && (r.action.verb == doStart || r.action.verb == doRestart) {
+		h.examine = true // it may have taken place all the same
+	}
 	switch {
 	case r.err == nil:
 	case errors.Is(r.err, systemd.ErrDisconnected), errors.Is(r.err, context.Canceled):
@@ -59,15 +61,6 @@ func (c *core) finished(now time.Time, r result) {
 
 func (c *core) succeeded(h *held, r result) {
 	switch r.action.verb {
-	case doExamine:
-		h.examine = false
-		rec := *h.rec
-		if r.ran {
-			rec.Done = *rec.Intent // decide notices the intent that is left, and has this written down
-		} else {
-			rec.Intent, rec.Before = nil, ""
-		}
-		h.rec = &rec
 	case doRemove:
 		h.rec, h.state, h.seen = nil, systemd.State{}, false
 		h.stopped, h.stopping, h.killed, h.examine = false, false, false, false
@@ -84,7 +77,7 @@ func (c *core) succeeded(h *held, r result) {
 		if r.reason != "" {
 			h.err, h.advisory = r.reason, true
 		}
-	case doNote:
+	case doNote, doExamine:
 		h.rec = r.action.after
 		h.examine = false
 	}

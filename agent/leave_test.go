@@ -61,10 +61,10 @@ func TestIsolation(t *testing.T) {
 	pass := func(d time.Duration) {
 		t.Helper()
 		for ; d > 0; d -= 100 * time.Millisecond {
-			r.idleAt(clock)
+			r.idleNow()
 			clock.advance(min(d, 100*time.Millisecond))
 		}
-		r.idleAt(clock)
+		r.idleNow()
 	}
 	keep, stop := r.cluster.file(sleeper), r.cluster.file(isolated)
 	r.cluster.tell(place("keep.service", launched(keep)), place("stop.service", launched(stop)))
@@ -118,10 +118,10 @@ func TestIsolatedUnitThatMoved(t *testing.T) {
 	r.start()
 	pass := func(d time.Duration) {
 		for ; d > 0; d -= 500 * time.Millisecond {
-			r.idleAt(clock)
+			r.idleNow()
 			clock.advance(500 * time.Millisecond)
 		}
-		r.idleAt(clock)
+		r.idleNow()
 	}
 	r.cluster.tell(place("stop.service", launched(r.cluster.file(isolated))))
 	pass(25 * time.Second)
@@ -150,8 +150,8 @@ func (c *fakeCluster) states() map[unit.Name]record.State {
 	return out
 }
 
-// idleAt waits until the agent does nothing but wait for time to pass.
-func (r *rig) idleAt(clock *fakeClock) {
+// idleNow waits until the agent does nothing but wait for time to pass.
+func (r *rig) idleNow() {
 	r.t.Helper()
 	calm := 0
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {

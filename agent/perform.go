@@ -144,13 +144,13 @@ func (a *Agent) do(ctx context.Context, act action) (r result) {
 	case doExamine:
 		var id string
 		if id, r.err = a.sys.Invocation(ctx, name); r.err == nil {
-			r.ran = id != "" && id != act.after.Before
+			act.after = act.after.examined(id)
+			r.action.after = act.after
 		}
-		return r
 	}
 	if r.err == nil && act.after != nil {
 		if err := a.store.save(act.after); err != nil {
-			if act.verb == doNote {
+			if act.verb == doNote || act.verb == doExamine {
 				r.err = err
 			}
 			a.log.WithField("unit", name).WithError(err).Error("can't write down what was done")

@@ -268,7 +268,8 @@ func (s *sim) jobsEnded() {
 
 // engine takes note of acknowledgements, as the real one does.
 func (s *sim) engine() {
-	for name, state := range s.states {
+	for _, name := range slices.Sorted(maps.Keys(s.states)) {
+		state := s.states[name]
 		if spec, ok := s.schedule[name]; ok && spec.Target == unit.TargetNone && state.Target == unit.TargetNone {
 			delete(s.schedule, name)
 			delete(s.states, name)

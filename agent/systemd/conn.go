@@ -77,7 +77,7 @@ func open(life context.Context, address string, signals dbus.SignalHandler) (*db
 		}
 	}
 	if err := bus.Object(destination, managerPath).CallWithContext(life, managerIface+".Subscribe", 0).Err; err != nil {
-		bus.Close()
+		_ = bus.Close()
 		return nil, err
 	}
 	return bus, nil
