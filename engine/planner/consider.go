@@ -71,10 +71,10 @@ func (p *Planner) considerUnknown(j *job) {
 	}
 	for _, s := range slices.Clone(j.seats) {
 		switch {
-		case s.withdrawn() && s.lost:
-			p.clearSpec(s)
 		case s.host.live() && s.acknowledged():
 			p.forget(s)
+		case s.withdrawn() && s.lost:
+			p.clearSpec(s)
 		case s.host.live() && s.stray() && !j.warned:
 			j.warned = true
 			p.out.warn("%s runs on machine %s, but the cluster has no such unit: it is left alone", j.name, s.host.id.Short())
@@ -93,11 +93,11 @@ func (p *Planner) considerUnwanted(j *job) {
 	for _, s := range slices.Clone(j.seats) {
 		live := s.host.live()
 		switch {
+		case live && s.acknowledged() && s.counted != held:
+			p.forget(s)
 		case s.counted == held, s.withdrawn() && s.lost, live && s.stray():
 			p.withdraw(s, reason)
 			done = done && !live
-		case live && s.acknowledged():
-			p.forget(s)
 		case live && s.counted == leaving:
 			done = false
 		}
@@ -114,10 +114,10 @@ func (p *Planner) considerUnwanted(j *job) {
 func (p *Planner) considerUnreadable(j *job) {
 	for _, s := range slices.Clone(j.seats) {
 		switch {
-		case s.lost:
-			p.rewrite(s)
 		case s.host.live() && s.acknowledged() && s.counted != held:
 			p.forget(s)
+		case s.lost:
+			p.rewrite(s)
 		}
 	}
 }

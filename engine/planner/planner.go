@@ -116,9 +116,8 @@ func (p *Planner) Step(now time.Time, changes []record.Change) Plan {
 	p.running = true
 	p.expire()
 	p.wake()
-	p.restoreFiles()
 	p.run()
-	p.restoreFiles() // a unit restored on the way may need a text that vanished
+	p.restoreFiles()
 	p.collectFiles()
 	return p.out.plan(p.nextDue)
 }
@@ -196,7 +195,7 @@ func (p *Planner) run() {
 			}
 			return
 		}
-		slices.SortFunc(queue, byUrgency)
+		p.order(queue)
 		for _, j := range queue {
 			j.queued = false
 			if !j.gone {
@@ -210,16 +209,47 @@ func (p *Planner) run() {
 	}
 }
 
-// byUrgency puts units that replace others first: those are then not moved
-// twice.
-func byUrgency(a, b *job) int {
-	if x, y := len(a.takes) > 0, len(b.takes) > 0; x != y {
-		if x {
-			return -1
-		}
-		return 1
+// order sorts units so that each is looked at after those that it follows: it
+// must know where they are. Those that replace others come before the others,
+// which are then not moved twice.
+func (p *Planner) order(queue []*job) {
+	ranks := map[*job]int{}
+	for _, j := range queue {
+		p.rank(j, ranks)
 	}
-	return byName(a, b)
+	slices.SortFunc(queue, func(a, b *job) int {
+		if x, y := ranks[a], ranks[b]; x != y {
+			return x - y
+		}
+		return byName(a, b)
+	})
+}
+
+// rank gives the place of a unit in the order: even the longest chain of
+// units that it follows counts, then Replaces. Those without either, nearly
+// all, are not in ranks. Units that follow themselves come anywhere.
+func (p *Planner) rank(j *job, ranks map[*job]int) int {
+	if len(j.req.MachineOf) == 0 {
+		if len(j.takes) > 0 {
+			ranks[j] = -1
+		}
+		return 0
+	}
+	if r, ok := ranks[j]; ok {
+		return r
+	}
+	ranks[j] = 0 // for those that follow themselves
+	depth := 0
+	for _, name := range j.req.MachineOf {
+		if l := p.jobs[name]; l != nil {
+			depth = max(depth, 2+p.rank(l, ranks))
+		}
+	}
+	if len(j.takes) > 0 {
+		depth--
+	}
+	ranks[j] = depth
+	return depth
 }
 
 func byPair(a, b pair) int {

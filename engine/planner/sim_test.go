@@ -16,7 +16,8 @@ import (
 // are told, and a planner that leads.
 type sim struct {
 	view    *record.View
-	pending []record.Change // not told to the planner yet
+	pending [][]record.Change // not told to the planner yet, a transaction each
+	inTxn   bool
 	planner *Planner
 	now     time.Time
 	// running is what the hosts' systemds really have, absent hosts included.
@@ -51,7 +52,20 @@ func short(id machine.ID) string { return strings.TrimRight(string(id), "0") }
 
 func (s *sim) do(c record.Change) {
 	s.view.Apply(c)
-	s.pending = append(s.pending, c)
+	if s.inTxn {
+		last := len(s.pending) - 1
+		s.pending[last] = append(s.pending[last], c)
+		return
+	}
+	s.pending = append(s.pending, []record.Change{c})
+}
+
+// txn makes all that changes in do one transaction: watchers see it at once.
+func (s *sim) txn(do func()) {
+	s.pending = append(s.pending, nil)
+	s.inTxn = true
+	do()
+	s.inTxn = false
 }
 
 func (s *sim) cluster(there bool) {
@@ -108,10 +122,10 @@ func (s *sim) overrides(id machine.ID, o *record.Overrides) {
 
 func (s *sim) submit(name unit.Name, target unit.Target, text string) {
 	hash := unit.HashOf([]byte(text))
-	if _, ok := s.view.Files[hash]; !ok {
+	s.txn(func() {
 		s.do(record.FileChange{Hash: hash, Text: []byte(text)})
-	}
-	s.unit(name, &record.Unit{File: hash, Target: target})
+		s.unit(name, &record.Unit{File: hash, Target: target})
+	})
 }
 
 func (s *sim) unit(name unit.Name, u *record.Unit) {
@@ -186,10 +200,13 @@ func (s *sim) agents() (busy bool) {
 }
 
 // step plans, and commits the decisions.
-func (s *sim) step(after time.Duration) Plan {
+func (s *sim) step(after time.Duration) Plan { return s.stepWith(after, len(s.pending)) }
+
+// stepWith plans when only the first n transactions have been heard of.
+func (s *sim) stepWith(after time.Duration, n int) Plan {
 	s.now = s.now.Add(after)
-	changes := s.pending
-	s.pending = nil
+	changes := slices.Concat(s.pending[:n]...)
+	s.pending = slices.Clone(s.pending[n:])
 	plan := s.planner.Step(s.now, changes)
 	s.commit(plan)
 	return plan
@@ -203,8 +220,10 @@ func (s *sim) commit(plan Plan) {
 		case Withdraw:
 			s.placement(d.Key, &record.Spec{Target: unit.TargetNone})
 		case Forget:
-			s.placement(d.Key, nil)
-			s.state(d.Key, nil)
+			s.txn(func() {
+				s.placement(d.Key, nil)
+				s.state(d.Key, nil)
+			})
 		case Release:
 			if s.view.Units[d.Unit].Target == unit.TargetDestroyed {
 				s.unit(d.Unit, nil)
@@ -214,7 +233,9 @@ func (s *sim) commit(plan Plan) {
 				s.unit(d.Unit, &d.Record)
 			}
 		case CollectFile:
-			s.file(d.Hash, nil)
+			if !s.resubmitted(d.Hash) {
+				s.file(d.Hash, nil)
+			}
 		case RestoreFile:
 			s.file(d.Hash, d.Text)
 		default:
@@ -223,10 +244,20 @@ func (s *sim) commit(plan Plan) {
 	}
 }
 
+// resubmitted reports whether a file was written since the planner's revision.
+func (s *sim) resubmitted(h unit.Hash) bool {
+	for _, c := range slices.Concat(s.pending...) {
+		if f, ok := c.(record.FileChange); ok && f.Hash == h && f.Text != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // newLeader throws the planner away, as a change of leaders does.
 func (s *sim) newLeader() {
 	s.planner = New(Config{Grace: grace})
-	s.pending = s.view.Changes()
+	s.pending = [][]record.Change{s.view.Changes()}
 }
 
 // settle lets planner and agents go on until nothing happens any more.

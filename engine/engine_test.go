@@ -1,0 +1,242 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry"
+	"github.com/fleet-project/fleet/registry/etcdtest"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+)
+
+const ttl = 2 * time.Second // etcd's floor
+
+var plain = []byte("[Service]\nExecStart=/bin/true\n")
+
+// bench is one etcd with engines and machines on it.
+type bench struct {
+	t      *testing.T
+	etcd   *etcdtest.Server
+	prefix string
+}
+
+func newBench(t *testing.T) *bench {
+	return &bench{t: t, etcd: etcdtest.New(t), prefix: etcdtest.Prefix()}
+}
+
+func (b *bench) registry() *registry.Registry {
+	b.t.Helper()
+	r, err := registry.Dial(registry.Config{Endpoints: b.etcd.Endpoints(), Prefix: b.prefix, RequestTimeout: 5 * time.Second, Log: quiet()})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { r.Close() })
+	return r
+}
+
+func quiet() *logrus.Entry {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	return logrus.NewEntry(l)
+}
+
+// engine runs one until the test ends, or until stop is called.
+func (b *bench) engine(id machine.ID, known record.ClusterID) (e *Engine, stop func()) {
+	b.t.Helper()
+	e = New(Options{Registry: b.registry(), Machine: id, AgentTTL: ttl, KnownCluster: func() record.ClusterID { return known },
+		Log: quiet(), Metrics: prometheus.NewRegistry()})
+	ctx, cancel := context.WithCancel(b.t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = e.Run(ctx) })
+	stop = func() { cancel(); wg.Wait() }
+	b.t.Cleanup(stop)
+	return e, stop
+}
+
+// machine makes one present, until leave is called.
+func (b *bench) machine(id machine.ID) (p *registry.Presence, leave func()) {
+	b.t.Helper()
+	p, err := b.registry().Join(b.t.Context(), machine.Machine{ID: id, BootID: "boot-" + machine.BootID(id)}, ttl)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = p.Run(ctx) })
+	b.t.Cleanup(func() { cancel(); wg.Wait() })
+	return p, func() {
+		cancel()
+		wg.Wait()
+		if err := p.Leave(b.t.Context()); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+func (b *bench) submit(name unit.Name, target unit.Target) {
+	b.t.Helper()
+	if _, _, err := b.registry().SubmitUnit(b.t.Context(), name, plain, target); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// await follows the cluster until the condition holds.
+func (b *bench) await(what string, holds func(*record.View) bool) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	defer cancel()
+	last := ""
+	err := b.registry().Follow(ctx, func(u registry.Update) error {
+		if holds(u.View) {
+			return io.EOF
+		}
+		last = fmt.Sprintf("schedule %v, units %v", u.View.Schedule, u.View.Units)
+		return nil
+	})
+	if err != io.EOF {
+		b.t.Fatalf("waited in vain for %s: %v; last seen: %s", what, err, last)
+	}
+}
+
+func placed(name unit.Name, on machine.ID, target unit.Target) func(*record.View) bool {
+	return func(v *record.View) bool { return v.Schedule[record.Key{Machine: on, Unit: name}].Target == target }
+}
+
+func TestLeaderPlacesWhatIsWanted(t *testing.T) {
+	b := newBench(t)
+	b.engine("a", "")
+	b.machine("a")
+	b.submit("x.service", unit.TargetLaunched)
+	b.await("x on a", placed("x.service", "a", unit.TargetLaunched))
+}
+
+func TestAnotherEngineGoesOn(t *testing.T) {
+	b := newBench(t)
+	_, stop := b.engine("a", "")
+	b.machine("m")
+	b.submit("x.service", unit.TargetLaunched)
+	b.await("x on m", placed("x.service", "m", unit.TargetLaunched))
+	b.engine("b", "")
+	stop()
+	b.submit("y.service", unit.TargetLoaded)
+	b.await("y on m", placed("y.service", "m", unit.TargetLoaded))
+}
+
+func TestUnitsOfAMachineThatLeftMove(t *testing.T) {
+	b := newBench(t)
+	b.engine("e", "")
+	_, leave := b.machine("m")
+	b.submit("x.service", unit.TargetLaunched)
+	b.await("x on m", placed("x.service", "m", unit.TargetLaunched))
+	b.machine("n")
+	leave()
+	b.await("x on n", placed("x.service", "n", unit.TargetLaunched))
+	b.await("an instruction for m, should it come back", placed("x.service", "m", unit.TargetNone))
+}
+
+// The machine lives and only its key was deleted: nothing may move, though the
+// key stays away until the agent puts it back.
+func TestPresenceDeletedByHandMovesNothing(t *testing.T) {
+	b := newBench(t)
+	b.engine("e", "")
+	// A machine whose agent never puts the key back, but keeps the lease.
+	_, err := b.registry().Join(t.Context(), machine.Machine{ID: "m", BootID: "b"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.submit("x.service", unit.TargetLaunched)
+	b.await("x on m", placed("x.service", "m", unit.TargetLaunched))
+	b.machine("n")
+	b.etcd.Delete(t, b.prefix+"machines/m")
+	// Whatever the engine makes of that, it has done before it places this.
+	b.submit("y.service", unit.TargetLaunched)
+	b.await("y on n", placed("y.service", "n", unit.TargetLaunched))
+	b.await("x still on m", placed("x.service", "m", unit.TargetLaunched))
+}
+
+func TestDestroyedUnitIsReleased(t *testing.T) {
+	b := newBench(t)
+	b.engine("e", "")
+	p, _ := b.machine("m")
+	b.submit("x.service", unit.TargetLaunched)
+	key := record.Key{Machine: "m", Unit: "x.service"}
+	b.await("x on m", placed("x.service", "m", unit.TargetLaunched))
+	if _, err := b.registry().DestroyUnit(t.Context(), "x.service"); err != nil {
+		t.Fatal(err)
+	}
+	b.await("the withdrawal", placed("x.service", "m", unit.TargetNone))
+	ack := &record.State{Spec: record.Spec{Target: unit.TargetNone}}
+	if err := p.PutStates(t.Context(), map[unit.Name]*record.State{"x.service": ack}); err != nil {
+		t.Fatal(err)
+	}
+	b.await("nothing left of x", func(v *record.View) bool {
+		_, scheduled := v.Schedule[key]
+		_, stated := v.States[key]
+		return !scheduled && !stated && len(v.Units) == 0 && len(v.Files) == 0
+	})
+}
+
+func TestClusterKeyGoneOrDifferentSuspends(t *testing.T) {
+	for name, replace := range map[string]string{"gone": "", "different": `{"id":"other","schema":"1.0.0"}`} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			_, stop := b.engine("e", "")
+			b.machine("m")
+			b.submit("x.service", unit.TargetLaunched)
+			var own *record.Cluster
+			b.await("x on m", func(v *record.View) bool {
+				own = v.Cluster
+				return placed("x.service", "m", unit.TargetLaunched)(v)
+			})
+			stop()
+			e, _ := b.engine("e", own.ID)
+			if replace == "" {
+				b.etcd.Delete(t, b.prefix+"cluster")
+			} else {
+				b.etcd.Put(t, b.prefix+"cluster", replace)
+			}
+			b.submit("y.service", unit.TargetLaunched)
+			for e.Trouble() == nil {
+				if t.Context().Err() != nil {
+					t.Fatal("the engine sees no trouble")
+				}
+				pause(t.Context(), time.Millisecond)
+			}
+			if !strings.Contains(e.Trouble().Error(), "etcdctl put "+b.prefix+"cluster") {
+				t.Errorf("the trouble names no remedy: %v", e.Trouble())
+			}
+			if _, placed := b.etcd.Get(t, b.prefix+"schedule/m/y.service"); placed {
+				t.Error("y was placed in a cluster that is not ours")
+			}
+			text, err := json.Marshal(own)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.etcd.Put(t, b.prefix+"cluster", string(text))
+			b.await("y on m once the key is back", placed("y.service", "m", unit.TargetLaunched))
+		})
+	}
+}
+
+func TestEngineGoesOnAfterEtcdOutage(t *testing.T) {
+	b := newBench(t)
+	b.engine("e", "")
+	b.machine("m")
+	b.submit("x.service", unit.TargetLaunched)
+	b.await("x on m", placed("x.service", "m", unit.TargetLaunched))
+	b.etcd.Stop()
+	b.etcd.Start(t)
+	b.submit("y.service", unit.TargetLaunched)
+	b.await("y on m", placed("y.service", "m", unit.TargetLaunched))
+	b.await("x where it was", placed("x.service", "m", unit.TargetLaunched))
+}
