@@ -54,8 +54,18 @@ func makeCgroup(dir string) error {
 	if err != nil {
 		return err
 	}
-	at := root
-	for _, name := range strings.Split(below, "/") {
+	for tries := 1; ; tries++ {
+		err := makeCgroupsBelow(root, strings.Split(below, "/"))
+		// A platform that goes takes the common parent along, if it is empty
+		// just then.
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || tries == 10 {
+			return err
+		}
+	}
+}
+
+func makeCgroupsBelow(at string, names []string) error {
+	for _, name := range names {
 		delegateControllers(at)
 		at = filepath.Join(at, name)
 		if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {

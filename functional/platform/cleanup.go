@@ -37,6 +37,7 @@ func (d *description) writeRemover() error {
 	quote("data", d.Data)
 	quote("cgroup", d.Cgroup)
 	quote("bridge", d.Net.bridge())
+	quote("mac", d.Net.MAC)
 	quote("links", d.Net.links())
 	quote("forward", strings.Join(d.Net.forwardRule(), " "))
 	b.WriteString(removeScript)
@@ -86,11 +87,11 @@ func remove(ctx context.Context, name string) error {
 // their reapers couldn't remove either (the machine's power, a container's end).
 // New does it as well.
 func Reap(ctx context.Context, out io.Writer) error {
-	unlock, err := lockFile(ctx, filepath.Join(baseDir(), ".lock"))
+	lock, err := lockFile(ctx, filepath.Join(baseDir(), ".lock"))
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Close()
 	names, err := platformNames()
 	if err != nil {
 		return err

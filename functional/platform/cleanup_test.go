@@ -70,10 +70,24 @@ func remains(t *testing.T, d description) []string {
 		t.Fatal(err)
 	}
 	found = append(found, mounts...)
-	for _, path := range []string{platformDir(d.Name), d.Data, d.Cgroup, "/sys/class/net/" + d.Net.bridge()} {
+	for _, path := range []string{platformDir(d.Name), d.Data, d.Cgroup} {
 		if _, err := os.Lstat(path); err == nil {
 			found = append(found, path)
 		}
+	}
+	cmdlines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range cmdlines {
+		data, err := os.ReadFile(path)
+		if err == nil && (strings.Contains(string(data), platformDir(d.Name)) || strings.Contains(string(data), d.Data)) {
+			found = append(found, path+": "+strings.ReplaceAll(string(data), "\x00", " "))
+		}
+	}
+	// Another platform may have taken the subnet since.
+	if mac, err := os.ReadFile("/sys/class/net/" + d.Net.bridge() + "/address"); err == nil {
+		if strings.TrimSpace(string(mac)) == d.Net.MAC {
+			found = append(found, d.Net.bridge())
+		}
+		return found
 	}
 	links, _ := filepath.Glob("/sys/class/net/" + d.Net.links() + "*")
 	found = append(found, links...)
@@ -91,17 +105,11 @@ func remains(t *testing.T, d description) []string {
 			}
 		}
 	}
-	cmdlines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range cmdlines {
-		data, err := os.ReadFile(path)
-		if err == nil && strings.Contains(string(data), platformDir(d.Name)) {
-			found = append(found, path+": "+strings.ReplaceAll(string(data), "\x00", " "))
-		}
-	}
 	return found
 }
 
 func TestCloseLeavesNothing(t *testing.T) {
+	t.Parallel()
 	if err := Check(); err != nil {
 		t.Skipf("no real hosts here: %v", err)
 	}
@@ -120,8 +128,10 @@ func TestCloseLeavesNothing(t *testing.T) {
 	if err := errors.Join(hosts[0].CutPorts(ctx, 1), hosts[1].Freeze(ctx), hosts[2].Kill()); err != nil {
 		t.Fatal(err)
 	}
-	if len(remains(t, p.desc)) < 4 {
-		t.Fatalf("this test can't see a platform: %q", remains(t, p.desc))
+	for _, want := range []string{p.Bridge(), p.desc.Cgroup, p.desc.Data, platformDir(p.Name()), "systemd-nspawn"} {
+		if !strings.Contains(strings.Join(remains(t, p.desc), "\n"), want) {
+			t.Errorf("this test doesn't see %s", want)
+		}
 	}
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
@@ -137,6 +147,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 }
 
 func TestCloseDuringBoot(t *testing.T) {
+	t.Parallel()
 	p := ForTest(t)
 	booted := make(chan error, 1)
 	go func() {
@@ -154,6 +165,7 @@ func TestCloseDuringBoot(t *testing.T) {
 }
 
 func TestKilledOwner(t *testing.T) {
+	t.Parallel()
 	name := testPlatformName(t.Name())
 	cmd := startOwner(t, "stay", name)
 	stdout, err := cmd.StdoutPipe()
@@ -190,6 +202,7 @@ func TestKilledOwner(t *testing.T) {
 }
 
 func TestDetachedPlatformStays(t *testing.T) {
+	t.Parallel()
 	name := testPlatformName(t.Name())
 	cmd := startOwner(t, "detach", name)
 	if err := cmd.Run(); err != nil {
@@ -235,9 +248,7 @@ func TestDetachedPlatformStays(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if left := remains(t, p.desc); len(left) > 0 {
-		t.Errorf("left: %q", left)
-	}
+	eventually(t, "the platform's traces to vanish", func() bool { return len(remains(t, p.desc)) == 0 })
 	if _, err := Open(name); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Open after Close: %v", err)
 	}
@@ -262,4 +273,24 @@ func watchRemoval(t *testing.T, dir string) func() {
 			t.Fatalf("%s is not removed: %v", dir, err)
 		}
 	}
+}
+
+// mountsBelow lists what is mounted at dir or below it.
+func mountsBelow(dir string) ([]string, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		at := fields[4]
+		if at == dir || strings.HasPrefix(at, dir+"/") {
+			found = append(found, at)
+		}
+	}
+	return found, nil
 }

@@ -16,6 +16,7 @@ import (
 )
 
 func TestArchive(t *testing.T) {
+	t.Parallel()
 	a := newArchive()
 	a.dir("/root/.ssh", 0o700, 0)
 	a.add("/etc/x", File{Content: "hi"})
@@ -56,6 +57,7 @@ func TestArchive(t *testing.T) {
 }
 
 func TestOverlayOptions(t *testing.T) {
+	t.Parallel()
 	got, err := disk{"/d"}.overlay("/rootfs", []string{"/low", "/high"})
 	if want := "lowerdir=/high:/low:/rootfs,upperdir=/d/upper,workdir=/d/work"; err != nil || got != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)
@@ -66,6 +68,7 @@ func TestOverlayOptions(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
+	t.Parallel()
 	for name, ok := range map[string]bool{
 		"n1": true, "a": true, "t-some-test-0a1b2c": true,
 		"": false, "-a": false, "a-": false, "A": false, "a/b": false, "..": false, "a b": false,
@@ -94,6 +97,7 @@ func TestFailedDir(t *testing.T) {
 }
 
 func TestCommandError(t *testing.T) {
+	t.Parallel()
 	_, err := run(t.Context(), "sh", "-c", "echo out; exit 4")
 	var failed *CommandError
 	if !errors.As(err, &failed) || failed.Code != 4 {
@@ -111,6 +115,7 @@ func TestCommandError(t *testing.T) {
 }
 
 func TestStep(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	startStep(&out, "waiting").done(nil)
 	startStep(&out, "working").done(errors.New("no"))
@@ -131,13 +136,8 @@ func TestStep(t *testing.T) {
 	}
 }
 
-func TestUnescapeMount(t *testing.T) {
-	if got := unescapeMount(`/a\040b\134c`); got != `/a b\c` {
-		t.Errorf("got %q", got)
-	}
-}
-
 func TestEventValue(t *testing.T) {
+	t.Parallel()
 	data := []byte("populated 1\nfrozen 0\n")
 	for key, want := range map[string]string{"populated": "1", "frozen": "0", "pop": ""} {
 		if got := eventValue(data, key); got != want {
@@ -147,6 +147,7 @@ func TestEventValue(t *testing.T) {
 }
 
 func TestLock(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "dir", "lock")
 	first, err := tryLockFile(path)
 	if err != nil {
@@ -156,14 +157,15 @@ func TestLock(t *testing.T) {
 		t.Fatalf("locked twice: %v", err)
 	}
 	first.Close()
-	unlock, err := lockFile(t.Context(), path)
+	second, err := lockFile(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock()
+	second.Close()
 }
 
 func TestBadSpecs(t *testing.T) {
+	t.Parallel()
 	p := ForTest(t)
 	if _, err := p.Boot(t.Context(), HostSpec{Name: "twice"}); err != nil {
 		t.Fatal(err)

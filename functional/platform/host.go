@@ -192,7 +192,7 @@ func (h *Host) Remove() error {
 	}
 	h.platform.mu.Lock()
 	defer h.platform.mu.Unlock()
-	errs := []error{removeCgroup(h.cgroup()), removeTree(h.disk().dir), os.Remove(h.file())}
+	errs := []error{removeCgroup(h.cgroup()), os.RemoveAll(h.disk().dir), os.Remove(h.file())}
 	_ = os.Remove(strings.TrimSuffix(h.file(), ".json") + ".notify")
 	delete(h.platform.hosts, h.desc.Name)
 	for i, err := range errs {

@@ -28,6 +28,7 @@ func mustRun(t *testing.T, h *Host, script string) string {
 const noClock = `awk '/^CapBnd/ {print substr($2, 10, 1) ~ /[2367abef]/ ? "with" : "without"}'`
 
 func TestHostIsAHost(t *testing.T) {
+	t.Parallel()
 	layer := t.TempDir()
 	writeTree(t, layer, map[string]string{
 		"usr/local/bin/hello":              "#!/bin/sh\necho hello from the layer\n",
@@ -82,6 +83,7 @@ func TestHostIsAHost(t *testing.T) {
 }
 
 func TestUserSession(t *testing.T) {
+	t.Parallel()
 	p := ForTest(t, HostSpec{Name: "n1"})
 	h := p.Host("n1")
 	for script, want := range map[string]string{
@@ -103,6 +105,7 @@ func TestUserSession(t *testing.T) {
 }
 
 func TestRunReportsFailure(t *testing.T) {
+	t.Parallel()
 	h := ForTest(t, HostSpec{Name: "n1"}).Host("n1")
 	_, err := h.Run(t.Context(), "sh", "-c", "echo out; echo what went wrong >&2; exit 7")
 	var failed *CommandError
@@ -136,6 +139,7 @@ func TestRunReportsFailure(t *testing.T) {
 }
 
 func TestKillPowerOffAndStart(t *testing.T) {
+	t.Parallel()
 	p := ForTest(t, HostSpec{Name: "n1"})
 	h := p.Host("n1")
 	first, ip := h.BootID(), h.IP()
@@ -182,6 +186,7 @@ func TestKillPowerOffAndStart(t *testing.T) {
 }
 
 func TestRebootFromWithin(t *testing.T) {
+	t.Parallel()
 	h := ForTest(t, HostSpec{Name: "n1"}).Host("n1")
 	first := h.BootID()
 	mustRun(t, h, "systemd-run -q --on-active=0 systemctl reboot")
@@ -196,6 +201,7 @@ func TestRebootFromWithin(t *testing.T) {
 }
 
 func TestFreeze(t *testing.T) {
+	t.Parallel()
 	h := ForTest(t, HostSpec{Name: "n1"}).Host("n1")
 	if err := h.Freeze(t.Context()); err != nil {
 		t.Fatal(err)
@@ -215,6 +221,7 @@ func TestFreeze(t *testing.T) {
 }
 
 func TestDocker(t *testing.T) {
+	t.Parallel()
 	image := t.TempDir()
 	writeTree(t, image, map[string]string{
 		"go.mod":     "module server\n",

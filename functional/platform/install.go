@@ -68,11 +68,11 @@ func Install(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	// Test binaries of several packages may start together on a fresh machine.
-	unlock, err := lockFile(ctx, filepath.Join(cache, "install.lock"))
+	lock, err := lockFile(ctx, filepath.Join(cache, "install.lock"))
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Close()
 	missing := missingPackages()
 	if len(missing) == 0 {
 		return nil

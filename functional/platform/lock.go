@@ -43,16 +43,13 @@ func tryLock(path string, create int) (*os.File, error) {
 // lockFile waits for the lock on path. A blocking flock could not be given up
 // when ctx ends, so this asks again now and then; locks here are held for
 // moments, except while the root filesystem is built.
-func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+func lockFile(ctx context.Context, path string) (*os.File, error) {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		f, err := tryLockFile(path)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
 		if !errors.Is(err, errLocked) {
-			return nil, err
+			return f, err
 		}
 		select {
 		case <-ctx.Done():

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -22,7 +23,8 @@ const (
 
 // network is a platform's bridge and subnet.
 type network struct {
-	N int
+	N   int
+	MAC string // the bridge's: whose it is, should its name be taken anew
 }
 
 func (n network) bridge() string { return fmt.Sprintf(linkPattern, n.N) }
@@ -36,11 +38,17 @@ func (n network) host(number int) netip.Addr {
 func (n network) links() string          { return fmt.Sprintf("fleet%dh", n.N) }
 func (n network) link(number int) string { return n.links() + strconv.Itoa(number) }
 
-// mac is an interface's hardware address: the same at each boot, so that no
+func randomMAC() string {
+	var b [4]byte
+	rand.Read(b[:])
+	return fmt.Sprintf("02:f1:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3])
+}
+
+// mac is a host's hardware address: the same at each boot, so that no
 // neighbour remembers a wrong one.
 func mac(ip netip.Addr) string {
 	b := ip.As4()
-	return fmt.Sprintf("02:f1:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3])
+	return fmt.Sprintf("02:f2:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3])
 }
 
 // claimNetwork makes the bridge of the first subnet that nothing here uses. The
@@ -52,11 +60,11 @@ func claimNetwork(ctx context.Context) (network, error) {
 	}
 	used := routedPrefixes(routes)
 	for i := range subnets {
-		n := network{i}
+		n := network{N: i, MAC: randomMAC()}
 		if overlapsAny(n.prefix(), used) {
 			continue
 		}
-		_, err := run(ctx, "ip", "link", "add", n.bridge(), "address", mac(n.gateway()), "type", "bridge", "mcast_snooping", "0")
+		_, err := run(ctx, "ip", "link", "add", n.bridge(), "address", n.MAC, "type", "bridge", "mcast_snooping", "0")
 		var failed *CommandError
 		if errors.As(err, &failed) && strings.Contains(failed.Stderr, "File exists") {
 			continue

@@ -20,6 +20,7 @@ func reaches(t *testing.T, from, to *Host) bool {
 }
 
 func TestPartition(t *testing.T) {
+	t.Parallel()
 	p := ForTest(t, HostSpec{Name: "n1"}, HostSpec{Name: "n2"}, HostSpec{Name: "n3"})
 	n1, n2, n3 := p.Host("n1"), p.Host("n2"), p.Host("n3")
 	ctx := t.Context()
@@ -76,6 +77,7 @@ func TestPartition(t *testing.T) {
 
 // TestKillIsSilent: the connections of a host that is lost must not be closed.
 func TestKillIsSilent(t *testing.T) {
+	t.Parallel()
 	p := ForTest(t, HostSpec{Name: "n1"})
 	conn, err := net.Dial("tcp", p.Host("n1").IP()+":22")
 	if err != nil {
@@ -97,6 +99,7 @@ func TestKillIsSilent(t *testing.T) {
 }
 
 func TestTwoPlatforms(t *testing.T) {
+	t.Parallel()
 	a, b := ForTest(t, HostSpec{Name: "n1"}), ForTest(t, HostSpec{Name: "n1"})
 	if a.Subnet() == b.Subnet() || a.Bridge() == b.Bridge() {
 		t.Fatalf("both have %s on %s", a.Subnet(), a.Bridge())
@@ -107,6 +110,7 @@ func TestTwoPlatforms(t *testing.T) {
 }
 
 func TestRoutedPrefixes(t *testing.T) {
+	t.Parallel()
 	const routes = `default via 192.168.0.1 dev eth0 
 10.213.0.0/16 dev vpn0 proto kernel scope link src 10.213.0.1 
 broadcast 192.168.0.255 dev eth0 table local proto kernel scope link src 192.168.0.2 
@@ -123,7 +127,8 @@ unreachable 10.9.0.0/24 metric 4278198272
 }
 
 func TestNetworkNames(t *testing.T) {
-	last := network{subnets - 1}
+	t.Parallel()
+	last := network{N: subnets - 1}
 	for _, name := range []string{last.bridge(), last.link(maxHosts - 1)} {
 		if len(name) > 15 {
 			t.Errorf("interface name %s is too long for the kernel", name)
@@ -132,10 +137,10 @@ func TestNetworkNames(t *testing.T) {
 	if !last.prefix().Contains(last.host(maxHosts-1)) || last.host(maxHosts - 1).As4()[3] == 255 {
 		t.Errorf("the last host has address %s", last.host(maxHosts-1))
 	}
-	if got := mac(netip.MustParseAddr("10.213.3.12")); got != "02:f1:0a:d5:03:0c" {
+	if got := mac(netip.MustParseAddr("10.213.3.12")); got != "02:f2:0a:d5:03:0c" {
 		t.Errorf("mac: %s", got)
 	}
-	if !overlapsAny(network{7}.prefix(), routedPrefixes("10.213.0.0/16 dev x")) {
+	if !overlapsAny(network{N: 7}.prefix(), routedPrefixes("10.213.0.0/16 dev x")) {
 		t.Error("a subnet within a routed one counts as free")
 	}
 }

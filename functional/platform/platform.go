@@ -92,11 +92,11 @@ func New(ctx context.Context, opts Options) (*Platform, error) {
 
 // claim takes the name and a subnet, and sees to it that they're given back.
 func (p *Platform) claim(ctx context.Context, opts Options, rootfs string) (err error) {
-	unlock, err := lockFile(ctx, filepath.Join(baseDir(), ".lock"))
+	lock, err := lockFile(ctx, filepath.Join(baseDir(), ".lock"))
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Close()
 	dir := platformDir(opts.Name)
 	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("platform %s exists already (%s)", opts.Name, dir)

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -84,22 +83,21 @@ func RootFS(ctx context.Context, out io.Writer) (string, error) {
 	if out == nil {
 		out = io.Discard
 	}
-	f, err := tryLockFile(filepath.Join(cache, "rootfs.lock"))
-	unlock := func() { f.Close() }
+	lock, err := tryLockFile(filepath.Join(cache, "rootfs.lock"))
 	if errors.Is(err, errLocked) {
 		step := startStep(out, "waiting for another process that builds the hosts' root filesystem")
-		unlock, err = lockFile(ctx, filepath.Join(cache, "rootfs.lock"))
+		lock, err = lockFile(ctx, filepath.Join(cache, "rootfs.lock"))
 		step.done(err)
 	}
 	if err != nil {
 		return "", err
 	}
-	defer unlock()
+	defer lock.Close()
 	if isDir(dir) {
 		return dir, nil
 	}
 	step := startStep(out, "building the hosts' root filesystem (once, about a minute)")
-	err = buildRoot(ctx, cache, dir)
+	err = buildRoot(ctx, lock, cache, dir)
 	step.done(err)
 	if err != nil {
 		return "", err
@@ -108,14 +106,14 @@ func RootFS(ctx context.Context, out io.Writer) (string, error) {
 }
 
 // buildRoot makes dir. Only a complete one ever gets that name.
-func buildRoot(ctx context.Context, cache, dir string) error {
+func buildRoot(ctx context.Context, lock *os.File, cache, dir string) error {
 	// The lock is held: what lies here is left from builds that were cut off.
 	left, err := filepath.Glob(filepath.Join(cache, "building-*"))
 	if err != nil {
 		return err
 	}
 	for _, path := range left {
-		if err := removeTree(path); err != nil {
+		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
 	}
@@ -123,7 +121,7 @@ func buildRoot(ctx context.Context, cache, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer removeTree(tmp)
+	defer os.RemoveAll(tmp)
 
 	setup := filepath.Join(tmp, "setup.sh")
 	if err := os.WriteFile(setup, []byte(rootSetup), 0o755); err != nil {
@@ -148,11 +146,14 @@ func buildRoot(ctx context.Context, cache, dir string) error {
 		"--customize-hook=sh " + setup + ` "$1"`,
 	}
 	args = append(args, aptProxy(ctx)...)
-	cmd := command(ctx, append([]string{"mmdebstrap"}, append(args, suite, root, "-")...)...)
+	// In namespaces of its own, so that killing the first process ends all of
+	// them and their mounts: /dev and /proc are mounted in the new root, which
+	// is removed then.
+	argv := []string{"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "mmdebstrap"}
+	cmd := command(ctx, append(append(argv, args...), suite, root, "-")...)
 	cmd.Stdin = strings.NewReader(rootSources())
 	cmd.Stdout, cmd.Stderr = log, log
-	// mmdebstrap removes its mounts when interrupted, not when killed.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.ExtraFiles = []*os.File{lock} // locked until that has ended, even if this process ends before
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
@@ -187,11 +188,11 @@ func sshKey(ctx context.Context) (path, public string, err error) {
 		return "", "", err
 	}
 	path = filepath.Join(cache, "ssh_key")
-	unlock, err := lockFile(ctx, filepath.Join(cache, "ssh_key.lock"))
+	lock, err := lockFile(ctx, filepath.Join(cache, "ssh_key.lock"))
 	if err != nil {
 		return "", "", err
 	}
-	defer unlock()
+	defer lock.Close()
 	data, err := os.ReadFile(path + ".pub")
 	if errors.Is(err, fs.ErrNotExist) {
 		// Without the public half, the private one is left from a run cut off.
@@ -204,46 +205,6 @@ func sshKey(ctx context.Context) (path, public string, err error) {
 		data, err = os.ReadFile(path + ".pub")
 	}
 	return path, string(data), err
-}
-
-// removeTree removes a tree, and whatever a killed mmdebstrap left mounted in
-// it: removing through such a mount would reach the machine's own /dev.
-func removeTree(dir string) error {
-	mounts, err := mountsBelow(dir)
-	if err != nil {
-		return err
-	}
-	for _, m := range mounts {
-		if out, err := exec.Command("umount", "-l", m).CombinedOutput(); err != nil {
-			return fmt.Errorf("unmount %s: %w: %s", m, err, out)
-		}
-	}
-	return os.RemoveAll(dir)
-}
-
-// mountsBelow lists what is mounted at dir or below it, deepest first.
-func mountsBelow(dir string) ([]string, error) {
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	var found []string
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if len(fields) < 5 {
-			continue
-		}
-		at := unescapeMount(fields[4])
-		if at == dir || strings.HasPrefix(at, dir+"/") {
-			found = append([]string{at}, found...) // a later mount lies on an earlier one
-		}
-	}
-	return found, nil
-}
-
-// unescapeMount undoes the octal escapes of /proc/self/mountinfo.
-func unescapeMount(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
 func isDir(path string) bool {
