@@ -113,6 +113,8 @@ type Options struct {
 	Log     *logrus.Entry
 	Metrics prometheus.Registerer // nil: none
 	Clock   Clock
+	// Uptime is how long ago the host booted, asleep or not; nil: /proc/uptime.
+	Uptime func() (time.Duration, error)
 }
 
 // Agent is one host's. Its fields below mu belong to the loop.
@@ -152,7 +154,8 @@ type Agent struct {
 	compareAt time.Time
 	suspects  map[unit.Name]systemd.State // what the safety net found, to be looked at again
 	started   time.Time
-	returning bool // the lease is back, the schedule isn't yet
+	returning bool      // the lease is back, the schedule isn't yet
+	noted     time.Time // the renewal that is written down
 	follower  *follower
 	emptied   []chan struct{} // closed when nothing is left here
 }
@@ -164,6 +167,9 @@ func New(opts Options) *Agent {
 	}
 	if opts.Clock == nil {
 		opts.Clock = realClock{}
+	}
+	if opts.Uptime == nil {
+		opts.Uptime = uptime
 	}
 	if opts.Log == nil {
 		opts.Log = logrus.NewEntry(logrus.StandardLogger())
@@ -204,7 +210,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	opLife, cancelOps := context.WithCancel(context.WithoutCancel(ctx))
 	a.life, a.opLife = ctx, opLife
 	defer cancelOps()
-	a.followAnew(nil)
+	if a.opts.Registry != nil { // not while guarding
+		a.followAnew(nil)
+	}
 	a.loop(ctx)
 	close(a.stopped)
 	cancel()

@@ -292,11 +292,12 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) start() *rig {
-	r.agent = New(r.opts)
+func (r *rig) start() *rig { return r.run(New(r.opts)) }
+
+func (r *rig) run(agent *Agent) *rig {
+	r.agent = agent
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	agent := r.agent
 	go func() { done <- agent.Run(ctx) }()
 	r.stop = sync.OnceFunc(func() {
 		cancel()
@@ -368,6 +369,7 @@ func TestUnitsLife(t *testing.T) {
 	if diff := cmp.Diff(want, slices.DeleteFunc(r.sys.log(), func(s string) bool { return s == "reload" })); diff != "" {
 		t.Error(diff)
 	}
+	r.stop()
 	if n := len(r.agent.core.units); n != 0 {
 		t.Errorf("%d units are remembered", n)
 	}

@@ -32,15 +32,16 @@ func (a *Agent) updateReach(now time.Time) (next time.Time) {
 		return time.Time{}
 	}
 	renewed := a.opts.Presence.RenewedAt()
+	a.noteRenewal(now, renewed)
 	if renewed.IsZero() {
-		renewed = a.started // not joined yet
+		renewed = a.started // nobody knows: it may have been just before
 	}
 	end := renewed.Add(a.opts.TTL)
 	stop, kill := end.Add(-a.opts.TTL/3), end.Add(-killMargin(a.opts.TTL))
 	switch {
 	case now.Before(stop):
 		if a.core.reach == reachable {
-			return stop
+			return earlier(stop, now.Add(a.opts.TTL/noteEvery))
 		}
 		// The lease is back. Meanwhile the units may have been given to others:
 		// only a schedule read from now on says.

@@ -159,7 +159,7 @@ func (r *rig) idleNow() {
 		a := r.agent
 		a.post(func(now time.Time) {
 			due := len(a.pending) > 0 && !now.Before(a.publishAt)
-			busy <- a.active > 0 || due || len(a.ends) > 0 || len(a.core.dirty) > 0 || !a.core.following || a.resync ||
+			busy <- a.active > 0 || due || len(a.ends) > 0 || len(a.core.dirty) > 0 || a.opts.Registry != nil && !a.core.following || a.resync ||
 				a.returning || len(a.sys.Changed()) > 0 || len(a.events) > 0
 		})
 		if <-busy {

@@ -197,34 +197,15 @@ func (a *Agent) remove(ctx context.Context, act action) error {
 // reload, one look at the outcome.
 func (a *Agent) install(ctx context.Context, acts []action) []result {
 	results := make([]result, len(acts))
-	index := make(map[unit.Name]int, len(acts))
 	var claims []systemd.File
 	for i, act := range acts {
 		results[i] = result{action: act}
-		index[act.name] = i
 		if act.claim {
 			claims = append(claims, systemd.File{Name: act.name, Text: act.text})
 		}
 	}
-	fail := func(names map[unit.Name]error) {
-		for name, err := range names {
-			results[index[name]].err = err
-		}
-	}
-	failAll := func(err error) []result {
-		for i := range results {
-			if results[i].err == nil {
-				results[i].err = err
-			}
-		}
-		return results
-	}
 	refused, err := a.sys.Claim(ctx, claims)
-	if err != nil {
-		return failAll(err)
-	}
-	fail(refused)
-
+	failed(results, refused, err)
 	var files []systemd.File
 	var disable, enable, names []unit.Name
 	for i := range results {
@@ -252,30 +233,44 @@ func (a *Agent) install(ctx context.Context, acts []action) []result {
 	if err := a.sys.Disable(ctx, disable); err != nil {
 		a.log.WithError(err).Warn("[Install] links can't be taken away")
 	}
-	failed, err := a.sys.Write(ctx, files)
-	if err != nil {
-		return failAll(err)
+	unwritten, err := a.sys.Write(ctx, files)
+	if failed(results, unwritten, err); err != nil {
+		return results
 	}
-	fail(failed)
 	if err := a.sys.Enable(ctx, enable); err != nil {
 		// What is started by fleet doesn't need the links.
 		a.log.WithError(err).Warn("units can't be enabled; their [Install] sections have no effect")
 	}
 	states, err := a.sys.States(ctx, names)
-	if err != nil {
-		return failAll(err)
-	}
+	failed(results, nil, err)
 	for i := range results {
 		if r := &results[i]; r.err == nil {
-			r.relink = r.action.disable || r.action.enable
-			r.state, r.seen = states[r.action.name], true
-			r.reason = a.loadError(ctx, r.action.name, r.state)
-			if err := a.store.save(r.action.after); err != nil {
-				a.log.WithField("unit", r.action.name).WithError(err).Error("can't write down what was done")
-			}
+			a.installed(ctx, r, states[r.action.name])
 		}
 	}
 	return results
+}
+
+// failed notes errors: each unit's own, and one of all of them.
+func failed(results []result, own map[unit.Name]error, all error) {
+	for i := range results {
+		if r := &results[i]; r.err == nil {
+			if r.err = own[r.action.name]; r.err == nil {
+				r.err = all
+			}
+		}
+	}
+}
+
+// installed looks at what systemd made of a unit's file, and writes down that
+// the unit is installed.
+func (a *Agent) installed(ctx context.Context, r *result, s systemd.State) {
+	r.relink = r.action.disable || r.action.enable
+	r.state, r.seen = s, true
+	r.reason = a.loadError(ctx, r.action.name, s)
+	if err := a.store.save(r.action.after); err != nil {
+		a.log.WithField("unit", r.action.name).WithError(err).Error("can't write down what was done")
+	}
 }
 
 // loadError says why systemd couldn't make sense of a unit's file; empty if it

@@ -330,7 +330,7 @@ func TestConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n++
 		own := fmt.Sprintf("%s/%d/units", dir, n)
-		defer os.RemoveAll(own)
+		defer func() { _ = os.RemoveAll(own) }()
 		s := newSim(t, own)
 		names := []unit.Name{"a.service", "b.service", "c.service"}
 		hashes := slices.Sorted(maps.Keys(s.texts))

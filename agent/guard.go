@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// A fleetd that starts while the host is cut off can't join, and so has no
+// lease. The units that an earlier one started run on that one's lease, which
+// ends: those that say Isolation=stop must be stopped all the same. For that an
+// agent with such units writes down when its lease was renewed.
+
+// noteEvery is how many times within a TTL it is looked whether the lease was
+// renewed, to write it down: often enough that a fleetd that is restarted sees
+// the latest renewal, or nearly.
+const noteEvery = 20
+
+// Guard stops the units of an earlier fleetd that say Isolation=stop before the
+// lease that they run on can end. Run it while the host joins, until ctx ends;
+// then run the agent. It changes nothing else. Of the options it needs Systemd,
+// Machine, TTL and Dir.
+func Guard(ctx context.Context, opts Options) error { return newGuard(opts).Run(ctx) }
+
+// newGuard makes an agent that follows nobody, and so is told to do nothing.
+func newGuard(opts Options) *Agent {
+	opts.Registry, opts.Metrics = nil, nil
+	a := New(opts)
+	a.opts.Presence = formerLease(a.formerRenewal())
+	return a
+}
+
+// formerLease is an earlier fleetd's: when it was renewed.
+type formerLease time.Time
+
+func (l formerLease) RenewedAt() time.Time                        { return time.Time(l) }
+func (formerLease) Update(context.Context, machine.Machine) error { return nil }
+func (formerLease) Leave(context.Context) error                   { return nil }
+func (formerLease) PutStates(context.Context, map[unit.Name]*record.State) error {
+	return nil
+}
+
+func (s store) leasePath() string { return filepath.Join(filepath.Dir(filepath.Clean(s.dir)), "lease") }
+
+// lease is what is written down of a lease's renewal. The clock is the host's
+// uptime: nobody sets it.
+type lease struct {
+	Boot    machine.BootID `json:"boot"`
+	Renewed time.Duration  `json:"renewed"` // nanoseconds since boot
+}
+
+// noteRenewal writes down that the lease was renewed.
+func (a *Agent) noteRenewal(now, renewed time.Time) {
+	if a.opts.Registry == nil || renewed.IsZero() || renewed.Equal(a.noted) {
+		return
+	}
+	up, err := a.opts.Uptime()
+	if err == nil {
+		err = writeJSON(a.store.leasePath(), lease{Boot: a.store.boot, Renewed: up - now.Sub(renewed)})
+	}
+	if err != nil {
+		a.log.WithError(err).Error("can't write down when the lease was renewed: a fleetd that starts while the host is cut off will not know")
+	}
+	a.noted = renewed
+}
+
+// formerRenewal tells when an earlier fleetd's lease was renewed; zero if
+// nobody knows.
+func (a *Agent) formerRenewal() time.Time {
+	l, err := readJSON[lease](a.store.leasePath())
+	if err != nil || l.Boot != a.store.boot {
+		return time.Time{}
+	}
+	up, err := a.opts.Uptime()
+	if err != nil {
+		return time.Time{}
+	}
+	return a.clock.Now().Add(l.Renewed - up)
+}
+
+// uptime reads /proc/uptime, which counts the time asleep too.
+func uptime() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0, err
+	}
+	up, _, _ := strings.Cut(string(text), " ")
+	d, err := time.ParseDuration(up + "s")
+	if err != nil {
+		return 0, fmt.Errorf("/proc/uptime: %w", err)
+	}
+	return d, nil
+}
