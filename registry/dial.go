@@ -65,6 +65,7 @@ type Registry struct {
 	health error                           // why etcd did not answer last, nil when it did
 	lost   bool                            // it was said that etcd does not answer
 	leases map[machine.ID]clientv3.LeaseID // of each machine's keys, as last seen
+	doubts chan struct{}                   // closed when followers shall start over
 	said   map[string]int64                // unreadable keys, at the revision at which it was said
 }
 
@@ -113,6 +114,7 @@ func Dial(cfg Config) (*Registry, error) {
 		log:     cfg.Log,
 		health:  errors.New("etcd has not answered yet"),
 		leases:  map[machine.ID]clientv3.LeaseID{},
+		doubts:  make(chan struct{}),
 		said:    map[string]int64{},
 	}, nil
 }

@@ -17,7 +17,7 @@ import (
 var (
 	errCompacted   = errors.New("the watched revisions were compacted")
 	errWatchClosed = errors.New("etcd ended the watch")
-	errRewound     = errors.New("etcd is at an earlier revision than before, as after restoring a backup")
+	errDoubted     = errors.New("etcd may have lost what it held")
 )
 
 // snapshotTimeout bounds one page of a snapshot: a large cluster may need more
@@ -86,11 +86,12 @@ func (r *Registry) follow(ctx context.Context, ranges []keyRange, fn func(Update
 		return nil
 	}
 	for {
+		doubted := r.doubted()
 		view, err := r.snapshot(ctx, ranges)
 		if err == nil {
 			_ = r.noted(ctx, nil)
 			if err = call(Update{Reset: true, View: view}); err == nil {
-				err = r.watch(ctx, ranges, view, call)
+				err = r.watch(ctx, ranges, view, doubted, call)
 			}
 		}
 		var own followError
@@ -99,10 +100,7 @@ func (r *Registry) follow(ctx context.Context, ranges []keyRange, fn func(Update
 			return ctx.Err()
 		case errors.As(err, &own):
 			return own.error
-		case errors.Is(err, errCompacted), errors.Is(err, rpctypes.ErrCompacted):
-			continue
-		case errors.Is(err, errRewound):
-			r.log.WithError(err).Warn("starting over from a snapshot")
+		case errors.Is(err, errCompacted), errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, errDoubted):
 			continue
 		}
 		_ = r.noted(ctx, err)
@@ -110,6 +108,23 @@ func (r *Registry) follow(ctx context.Context, ranges []keyRange, fn func(Update
 			return err
 		}
 	}
+}
+
+// doubt has every follower start over from a snapshot. An etcd that lost its
+// data, or was restored from a backup, is at an earlier revision: watches would
+// wait in silence until it is as far again.
+func (r *Registry) doubt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.doubts)
+	r.doubts = make(chan struct{})
+}
+
+// doubted is closed by the next doubt.
+func (r *Registry) doubted() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.doubts
 }
 
 // snapshot reads all ranges at one revision.
@@ -149,25 +164,25 @@ func (r *Registry) page(ctx context.Context, from string, k keyRange, rev int64)
 
 // watch delivers changes from the view's next revision on. It returns only
 // with an error: errCompacted when a snapshot must be taken anew.
-func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.View, call func(Update) error) error {
+func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.View, doubted <-chan struct{}, call func(Update) error) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	var forwarding sync.WaitGroup
 	defer forwarding.Wait()
 	defer cancel()
 
-	responses := make(chan watched)
-	seen := make([]int64, len(ranges)) // etcd's revision as each watch heard last
-	for i, k := range ranges {
-		seen[i] = view.Revision
+	responses := make(chan clientv3.WatchResponse)
+	for _, k := range ranges {
 		w := r.etcd.Watch(ctx, k.key, k.option(), clientv3.WithRev(view.Revision+1),
 			clientv3.WithProgressNotify(), clientv3.WithFragment())
-		forwarding.Go(func() { forward(ctx, i, w, responses) })
+		forwarding.Go(func() { forward(ctx, w, responses) })
 	}
 	for {
-		var resp watched
+		var resp clientv3.WatchResponse
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-doubted:
+			return errDoubted
 		case resp = <-responses:
 		}
 		switch {
@@ -177,11 +192,7 @@ func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.Vi
 			return resp.Err()
 		case resp.Canceled:
 			return errWatchClosed
-		case resp.Header.Revision < seen[resp.from]:
-			// The watch would wait in silence until etcd is as far again.
-			return errRewound
 		}
-		seen[resp.from] = resp.Header.Revision
 		u := Update{View: view}
 		for _, ev := range resp.Events {
 			if c := r.apply(view, ev.Kv, ev.Type == mvccpb.Event_DELETE); c != nil {
@@ -200,14 +211,8 @@ func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.Vi
 	}
 }
 
-// watched is a response of one of a follower's watches.
-type watched struct {
-	clientv3.WatchResponse
-	from int
-}
-
 // forward passes one watch's responses on, and its end as a cancelled one.
-func forward(ctx context.Context, from int, w clientv3.WatchChan, to chan<- watched) {
+func forward(ctx context.Context, w clientv3.WatchChan, to chan<- clientv3.WatchResponse) {
 	for {
 		resp, open := <-w
 		if !open {
@@ -216,7 +221,7 @@ func forward(ctx context.Context, from int, w clientv3.WatchChan, to chan<- watc
 		select {
 		case <-ctx.Done():
 			return
-		case to <- watched{resp, from}:
+		case to <- resp:
 		}
 		if !open {
 			return

@@ -174,7 +174,7 @@ func (p *Presence) outwait(ctx context.Context, holder machine.Machine, lease cl
 			return err
 		case left < 0:
 			return nil
-		case now == term && asked.Add(left).After(end):
+		case now == term && left > 0 && asked.Add(left).After(end): // 0 may also be a moment past its end
 			return &DuplicateMachineError{ID: p.machine.ID, Other: holder}
 		}
 		latest := time.Now().Add(left + time.Second) // etcd rounds down

@@ -130,12 +130,10 @@ func (p *Presence) rejoin(ctx context.Context) error {
 		return nil
 	}
 	p.r.log.Warn("this machine's lease is gone: joining anew")
-	// An etcd that lost its data lost the lease too, and its watches would be
-	// silent for long: have them compare revisions.
-	_ = p.r.RequestProgress(ctx) // a help, no more
 	if err := next.join(ctx); err != nil {
 		return err
 	}
+	p.r.doubt() // an etcd that lost its data lost the lease too
 	if err := p.settle(ctx, p.acknowledged()); err != nil {
 		return err
 	}
