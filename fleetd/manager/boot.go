@@ -3,6 +3,7 @@ package manager
 import (
 	"bufio"
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -142,9 +143,20 @@ func arrangeMounts(args helperArgs) error {
 		return err
 	}
 	// The cgroup namespace's root. On a hybrid machine this hides the v1
-	// hierarchies, which systemd would otherwise want to manage.
-	if err := mount("cgroup2", "/sys/fs/cgroup", "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC); err != nil {
+	// hierarchies, which systemd would otherwise want to manage. Not mounted
+	// there at once: the kernel refuses to put a file system over itself.
+	aside := filepath.Join(args.Dir, "cgroup")
+	if err := mount("cgroup2", aside, "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC); err != nil {
 		return err
+	}
+	if err := mount(aside, "/sys/fs/cgroup", "", unix.MS_MOVE); err != nil {
+		return err
+	}
+	// systemd and journald need one, and would write one into the machine's.
+	if !hasMachineID() {
+		if err := mount(filepath.Join(args.Dir, "machine-id"), machineID, "", unix.MS_BIND); err != nil {
+			return err
+		}
 	}
 	if err := mountIfThere(os.DevNull, "/dev/console"); err != nil {
 		return err
@@ -252,6 +264,16 @@ func ownCgroup() (string, error) {
 		}
 	}
 	return "", errors.New("this machine's kernel has no cgroup v2, which a private systemd needs: Linux 5.3 or newer")
+}
+
+const machineID = "/etc/machine-id"
+
+// hasMachineID is false in many container images: the file is missing, or
+// empty, or says "uninitialized".
+func hasMachineID() bool {
+	text, _ := os.ReadFile(machineID)
+	_, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	return err == nil && len(text) >= 32
 }
 
 // mountIfThere binds a file over another that may not exist (a container's

@@ -3,6 +3,7 @@ package manager
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,7 @@ const (
 //	systemd       /run/systemd inside
 //	log           /run/log inside
 //	cgroup        where cgroup2 is mounted, only in helpers' mount namespaces
+//	machine-id    the id inside, if the machine has none
 //	boot.log      what happened before its journal was up
 //	notify        where systemd says that it is up, until then
 type private struct {
@@ -150,9 +152,9 @@ func (p *private) start(ctx context.Context, init string) (err error) {
 	}
 	p.id.Cgroup = filepath.Join(p.id.Cgroup, cgroupName(p.dir))
 	p.id.BootID = bootID()
-	for _, dir := range []string{runSystemd, "/run/log", "/run/credentials"} {
-		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-			p.id.Made = append(p.id.Made, dir)
+	for _, path := range []string{runSystemd, "/run/log", "/run/credentials", machineID} {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			p.id.Made = append(p.id.Made, path)
 		}
 	}
 	if err := p.id.write(p.dir); err != nil {
@@ -169,6 +171,11 @@ func (p *private) start(ctx context.Context, init string) (err error) {
 	}()
 	for _, dir := range []string{runSystemd, "/run/log", p.path("units"), p.path("systemd/system"), p.path("log/journal"), p.path("cgroup")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if !hasMachineID() {
+		if err := p.makeMachineID(); err != nil {
 			return err
 		}
 	}
@@ -206,6 +213,20 @@ func (p *private) start(ctx context.Context, init string) (err error) {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// makeMachineID makes a random one, and a file that it can be mounted on.
+func (p *private) makeMachineID() error {
+	var id [16]byte
+	rand.Read(id[:])
+	if err := os.WriteFile(p.path("machine-id"), fmt.Appendf(nil, "%x\n", id), 0o444); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(machineID, os.O_CREATE|os.O_RDONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // spawn starts the process that becomes systemd, and holds it until its PID is
@@ -325,12 +346,15 @@ func (p *private) clean() error {
 			return err
 		}
 	}
-	for _, dir := range p.id.Made {
-		os.Remove(dir) // not if somebody else uses it by now
+	for _, path := range p.id.Made {
+		// Not if somebody else put something there by now.
+		if fi, err := os.Lstat(path); err == nil && (fi.IsDir() || fi.Size() == 0) {
+			os.Remove(path)
+		}
 	}
 	p.id = identity{}
 	// manager.json last, so that we can be killed here as well.
-	for _, name := range []string{"units", "systemd", "log", "cgroup", "bus", "notify", "boot.log", identityFile + ".new", identityFile} {
+	for _, name := range []string{"units", "systemd", "log", "cgroup", "bus", "notify", "machine-id", "boot.log", identityFile + ".new", identityFile} {
 		if err := os.RemoveAll(p.path(name)); err != nil {
 			return err
 		}

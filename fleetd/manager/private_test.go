@@ -118,7 +118,7 @@ func TestPrivateUnits(t *testing.T) {
 func TestPrivateRestarts(t *testing.T) {
 	m := newPrivate(t, stateDir(t))
 	c := connect(t, m)
-	writeUnit(t, m, "again.service", "[Service]\nExecStart=/bin/sh -c 'echo run $RUN; test -n \"$RUN\" && exec sleep 1000'\nRestart=on-failure\nRestartSec=10ms\nStartLimitIntervalSec=0\n")
+	writeUnit(t, m, "again.service", "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sh -c 'echo run $RUN; test -n \"$RUN\" && exec sleep 1000'\nRestart=on-failure\nRestartSec=10ms\n")
 	start(t, c, "again.service")
 	follow(t, m, "again.service", "systemd[1]: again.service: Scheduled restart job, restart counter is at 3.")
 	writeUnit(t, m, "again.service", "[Service]\nEnvironment=RUN=final\nExecStart=/bin/sh -c 'echo run $RUN; exec sleep 1000'\n")
@@ -324,7 +324,7 @@ func traces(t *testing.T, dir string) []string {
 			found = append(found, "mount "+line)
 		}
 	}
-	for _, path := range []string{dir, "/run/systemd", "/run/log", "/run/log/journal", "/run/credentials", "/dev/log"} {
+	for _, path := range []string{dir, "/run/systemd", "/run/log", "/run/log/journal", "/run/credentials", "/run/machine-id", machineID, "/dev/log"} {
 		if _, err := os.Lstat(path); err == nil {
 			found = append(found, "file "+path)
 		}

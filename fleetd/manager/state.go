@@ -44,8 +44,8 @@ type identity struct {
 	// Cgroup is its path in the cgroup2 hierarchy as our cgroup namespace
 	// shows it.
 	Cgroup string `json:"cgroup"`
-	// Made are directories outside of ours that had to be made, or that
-	// systemd will make.
+	// Made are what had to be made outside of our directory, or what systemd
+	// will make there: directories and an empty file, gone after Close.
 	Made []string `json:"made"`
 }
 
