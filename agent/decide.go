@@ -48,7 +48,7 @@ func (c *core) instruction(h *held) *record.Spec {
 		return &record.Spec{Target: unit.TargetNone}
 	case h.want != nil:
 		return h.want
-	case h.rec != nil && h.rec.Intent != nil && h.rec.Intent.Target == unit.TargetNone:
+	case h.rec != nil && h.rec.withdrawing():
 		return h.rec.Intent // a withdrawal that was begun is finished
 	}
 	return nil
@@ -63,6 +63,13 @@ func (c *core) decide(h *held) {
 	want := c.instruction(h)
 	if h.rec == nil {
 		c.decideNew(h, want)
+		return
+	}
+	if want != nil && want.Target.Wanted() && h.rec.withdrawing() && c.suspended() == nil {
+		// The withdrawal is off, though it may have stopped the unit already.
+		after := *h.rec
+		after.Intent = &record.Spec{Target: unit.TargetLoaded, File: after.Disk, Restart: after.Done.Restart}
+		c.do(h, action{verb: doNote, after: &after})
 		return
 	}
 	if !h.seen {
@@ -182,6 +189,11 @@ func (r *Record) examined(run string) *Record {
 	}
 	out.Intent, out.Before = nil, ""
 	return &out
+}
+
+// withdrawing reports whether the unit was begun to be taken away.
+func (r *Record) withdrawing() bool {
+	return r.Intent != nil && r.Intent.Target == unit.TargetNone
 }
 
 // mayRun reports whether fleet has started the unit, or may have.

@@ -55,7 +55,9 @@ func (c *core) finished(now time.Time, r result) {
 		h.killed = h.killed || r.action.verb == doKill
 		return
 	}
-	c.resetError(h)
+	if r.action.verb != doExamine { // which is but a look before the next attempt
+		c.resetError(h)
+	}
 	c.succeeded(h, r)
 }
 

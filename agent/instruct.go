@@ -125,8 +125,7 @@ func (c *core) vanished(name unit.Name) {
 	if h.acked || h.rec == nil && h.op == "" {
 		return // settle forgets it
 	}
-	withdrawn := h.rec != nil && h.rec.Intent != nil && h.rec.Intent.Target == unit.TargetNone
-	if (had != nil || h.published == nil) && !withdrawn {
+	if (had != nil || h.published == nil) && !(h.rec != nil && h.rec.withdrawing()) {
 		c.logf("warning", "%s: the instruction for it vanished from etcd; it stays as it is", name)
 	}
 }
