@@ -170,12 +170,6 @@ func (c *Client) current() (*conn, error) {
 	return c.conn, nil
 }
 
-// Connected reports whether there is a connection now.
-func (c *Client) Connected() bool {
-	_, err := c.current()
-	return err == nil
-}
-
 // metrics count what should be rare.
 type metrics struct {
 	reloads    *prometheus.CounterVec

@@ -17,7 +17,6 @@ const (
 	JobDependency = "dependency" // something that it requires failed
 	JobTimeout    = "timeout"
 	JobCanceled   = "canceled"
-	JobSkipped    = "skipped"
 )
 
 // Start has systemd start a unit. It returns when systemd has accepted the job;
