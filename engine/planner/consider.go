@@ -113,6 +113,9 @@ func (p *Planner) considerUnwanted(j *job) {
 // could be.
 func (p *Planner) considerUnreadable(j *job) {
 	for _, s := range slices.Clone(j.seats) {
+		for c := range s.host.claims {
+			p.mark(c) // this one won't make way
+		}
 		switch {
 		case s.host.live() && s.acknowledged() && s.counted != held:
 			p.forget(s)
@@ -201,8 +204,11 @@ func (p *Planner) considerSingle(j *job, all bool, opened []*host) {
 	}
 	if keep != nil {
 		p.rest(j)
-		if !sit.blocked {
+		switch {
+		case !sit.blocked:
 			p.put(keep, "")
+		case keep.lost:
+			p.rewrite(keep) // that starts nothing
 		}
 		if len(j.takes) > 0 {
 			p.evict(j, keep.host)
@@ -308,20 +314,30 @@ func (p *Planner) situation(j *job) situation {
 	return sit
 }
 
-// pick chooses the one seat that a unit keeps: one that was told before one
-// that wasn't, one that runs before one that doesn't.
+// pick chooses the one seat that a unit keeps: one whose key is there before
+// one whose key vanished, one that runs before one that doesn't; then one that
+// was told before one that wasn't.
 func (sit situation) pick() *seat {
-	for _, s := range sit.held {
+	var best *seat
+	worth := func(s *seat) int {
+		n := 0
+		if !s.lost {
+			n += 2
+		}
 		if s.runs() {
-			return s
+			n++
+		}
+		return n
+	}
+	for _, s := range sit.held {
+		if best == nil || worth(s) > worth(best) {
+			best = s
 		}
 	}
-	for _, list := range [][]*seat{sit.held, sit.strays} {
-		if len(list) > 0 {
-			return list[0]
-		}
+	if best == nil && len(sit.strays) > 0 {
+		best = sit.strays[0]
 	}
-	return nil
+	return best
 }
 
 // put tells a machine to run the unit as it is wanted, if it isn't told so.
@@ -339,8 +355,8 @@ func (p *Planner) put(s *seat, reason string) {
 	default:
 		reason = changed(s.spec, spec)
 	}
+	p.out.seat(s, rankPlace, Place{Key: s.key(), Spec: spec, Reason: reason})
 	p.write(s, spec)
-	p.out.onKey(s.key(), rankPlace, Place{Key: s.key(), Spec: spec, Reason: reason})
 }
 
 // changed says what differs, for the log.
@@ -361,13 +377,37 @@ func (p *Planner) rewrite(s *seat) {
 		p.withdraw(s, reason)
 		return
 	}
+	p.out.seat(s, rankPlace, Place{Key: s.key(), Spec: s.spec, Reason: reason})
 	p.write(s, s.spec)
-	p.out.onKey(s.key(), rankPlace, Place{Key: s.key(), Spec: s.spec, Reason: reason})
 }
 
+// withdraw tells a machine to stop a unit and to forget it.
 func (p *Planner) withdraw(s *seat, reason string) {
+	if slot, ok := p.out.at[s.key()]; ok && slot.rank == rankPlace && !slot.placed && !s.said {
+		p.undo(s)
+		return
+	}
+	p.out.seat(s, rankWithdraw, Withdraw{Key: s.key(), Reason: reason})
 	p.write(s, record.Spec{Target: unit.TargetNone})
-	p.out.onKey(s.key(), rankWithdraw, Withdraw{Key: s.key(), Reason: reason})
+}
+
+// undo takes a placement back that this very Step decided and another unit's
+// has made impossible: nobody has been told yet. What the unit was placed on
+// before is given back to it, and it is looked at again.
+func (p *Planner) undo(s *seat) {
+	j := s.job
+	p.mark(j)
+	for _, old := range slices.Clone(j.seats) {
+		slot, ok := p.out.at[old.key()]
+		if ok && !old.host.live() && slot.rank == rankWithdraw {
+			p.out.cancel(old)
+			old.sent = old.sent[:len(old.sent)-1]
+			p.setSpec(old, slot.spec)
+			old.lost = slot.lost
+		}
+	}
+	p.out.cancel(s)
+	p.clearSpec(s)
 }
 
 func (p *Planner) write(s *seat, spec record.Spec) {
@@ -377,7 +417,7 @@ func (p *Planner) write(s *seat, spec record.Spec) {
 
 // forget ends a withdrawal.
 func (p *Planner) forget(s *seat) {
-	p.out.onKey(s.key(), rankForget, Forget{s.key()})
+	p.out.seat(s, rankForget, Forget{s.key()})
 	s.forgotten = true
 	p.clearSpec(s)
 }

@@ -125,18 +125,37 @@ type draft struct {
 	warnings []string
 }
 
-type draftSlot struct{ rank, index int }
+// draftSlot says where the decision on a key is, and what the seat was before
+// it.
+type draftSlot struct {
+	rank, index int
+	placed      bool
+	lost        bool
+	spec        record.Spec
+}
 
 func newDraft() *draft { return &draft{at: map[record.Key]draftSlot{}} }
 
 func (d *draft) add(rank int, x Decision) { d.ranks[rank] = append(d.ranks[rank], x) }
 
-func (d *draft) onKey(key record.Key, rank int, x Decision) {
-	if old, ok := d.at[key]; ok {
+// seat makes the decision on a seat's schedule key. It must be called before
+// the seat is changed accordingly.
+func (d *draft) seat(s *seat, rank int, x Decision) {
+	slot := draftSlot{placed: s.placed, lost: s.lost, spec: s.spec}
+	if old, ok := d.at[s.key()]; ok {
 		d.ranks[old.rank][old.index] = nil
+		slot = old // what was before the first of them
 	}
-	d.at[key] = draftSlot{rank, len(d.ranks[rank])}
+	slot.rank, slot.index = rank, len(d.ranks[rank])
+	d.at[s.key()] = slot
 	d.add(rank, x)
+}
+
+// cancel takes the decision on a seat back.
+func (d *draft) cancel(s *seat) {
+	slot := d.at[s.key()]
+	d.ranks[slot.rank][slot.index] = nil
+	delete(d.at, s.key())
 }
 
 func (d *draft) warn(format string, args ...any) {

@@ -165,7 +165,7 @@ func (p *Planner) fitsConflicts(j *job, h *host, m mode, why *refusals) bool {
 			}
 		}
 	}
-	for _, g := range j.known {
+	for _, g := range inOrder(j.known, why) {
 		if g.relation != conflicts {
 			continue
 		}
@@ -194,7 +194,7 @@ func (p *Planner) fitsConflicts(j *job, h *host, m mode, why *refusals) bool {
 func (p *Planner) fitsReplaced(j *job, h *host, _ mode, why *refusals) bool {
 	ok := true
 	own := h.seats[j]
-	for _, g := range j.known {
+	for _, g := range inOrder(j.known, why) {
 		if g.relation != replaces {
 			continue
 		}
@@ -211,10 +211,14 @@ func (p *Planner) fitsReplaced(j *job, h *host, _ mode, why *refusals) bool {
 			}
 		}
 	}
+	var claimants []*job
 	for c := range h.claims {
-		if c == j || !c.replacesUnit(j) {
-			continue
+		if c.replacesUnit(j) {
+			claimants = append(claimants, c)
 		}
+	}
+	slices.SortFunc(claimants, byName)
+	for _, c := range claimants {
 		if ok = false; why == nil {
 			return false
 		}
@@ -275,6 +279,17 @@ func (p *Planner) fitsOwn(j *job, h *host, m mode, why *refusals) bool {
 		return false
 	}
 	return true
+}
+
+// inOrder gives patterns in the order in which reasons name them; any order
+// will do while nobody asks for reasons.
+func inOrder(list []*pattern, why *refusals) []*pattern {
+	if why == nil {
+		return list
+	}
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b *pattern) int { return strings.Compare(string(a.glob), string(b.glob)) })
+	return list
 }
 
 // in counts the seat as a unit that asks in that mode sees it.

@@ -152,7 +152,7 @@ func (o oracle) canReplace(name unit.Name, on machine.ID) bool {
 	found := false
 	for k, spec := range o.Schedule {
 		if k.Machine == on && o.replaces(name, k.Unit) {
-			if o.replacesBack(k.Unit, name, map[unit.Name]bool{}) {
+			if _, ok := o.req(k.Unit); !ok && o.Units[k.Unit].Target.Wanted() || o.replacesBack(k.Unit, name, map[unit.Name]bool{}) {
 				return false
 			}
 			found = found || o.Units[k.Unit].Target.Wanted()

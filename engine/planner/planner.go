@@ -210,8 +210,10 @@ func (p *Planner) run() {
 }
 
 // order sorts units so that each is looked at after those that it follows: it
-// must know where they are. Those that replace others come before the others,
-// which are then not moved twice.
+// must know where they are. Among them, those that only leave come first, then
+// those with Replaces, for others must make way for them, and those with
+// Conflicts: where two units can't stay together, the one whose file says so
+// leaves.
 func (p *Planner) order(queue []*job) {
 	ranks := map[*job]int{}
 	for _, j := range queue {
@@ -225,31 +227,33 @@ func (p *Planner) order(queue []*job) {
 	})
 }
 
-// rank gives the place of a unit in the order: even the longest chain of
-// units that it follows counts, then Replaces. Those without either, nearly
-// all, are not in ranks. Units that follow themselves come anywhere.
+// rank gives the place of a unit in the order. Those that demand nothing,
+// nearly all, are not in ranks.
 func (p *Planner) rank(j *job, ranks map[*job]int) int {
-	if len(j.req.MachineOf) == 0 {
-		if len(j.takes) > 0 {
-			ranks[j] = -1
-		}
-		return 0
-	}
 	if r, ok := ranks[j]; ok {
 		return r
 	}
-	ranks[j] = 0 // for those that follow themselves
+	r := 0
+	switch {
+	case !j.wanted():
+		ranks[j] = -3
+		return -3
+	case len(j.takes) > 0:
+		r = -2
+	case len(j.wants) > 0:
+		r = -1
+	case len(j.req.MachineOf) == 0:
+		return 0
+	}
+	ranks[j] = r // for those that follow themselves, which come anywhere
 	depth := 0
 	for _, name := range j.req.MachineOf {
 		if l := p.jobs[name]; l != nil {
-			depth = max(depth, 2+p.rank(l, ranks))
+			depth = max(depth, (p.rank(l, ranks)+2)/3+1)
 		}
 	}
-	if len(j.takes) > 0 {
-		depth--
-	}
-	ranks[j] = depth
-	return depth
+	ranks[j] = 3*depth + r
+	return ranks[j]
 }
 
 func byPair(a, b pair) int {

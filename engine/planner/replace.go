@@ -52,8 +52,9 @@ func (p *Planner) prey(j *job, h *host) (seats []*seat, ok bool) {
 		if s.counted == away || !j.replacesUnit(v) {
 			continue
 		}
-		if p.replacesBack(v, j) {
-			return nil, false
+		stuck := v.wanted() && v.reqErr != nil || v.rec == nil && s.stray()
+		if stuck || p.replacesBack(v, j) {
+			return nil, false // it won't leave
 		}
 		seats = append(seats, s)
 	}
