@@ -102,6 +102,7 @@ func runDev(ctx context.Context, opts devOptions) (err error) {
 	n, err := newNode(ctx, nodeOptions{
 		cfg: cfg, log: log,
 		systemd:  systemd.Options{Address: mgr.BusAddress, UnitDir: mgr.UnitDir, UserScope: mgr.Scope == manager.User},
+		joined:   func() { announce(log, mgr, where, began) },
 		identify: func(c *config.Config) (machine.Machine, error) { return identifyDev(c, mgr) },
 	})
 	if err != nil {
@@ -109,7 +110,6 @@ func runDev(ctx context.Context, opts devOptions) (err error) {
 		return err
 	}
 	defer n.close()
-	announce(log, mgr, where, began)
 	// Nobody would look after the units when this process is gone.
 	return n.run(ctx, []net.Listener{listener}, nil, func(context.Context) bool { return true })
 }

@@ -45,6 +45,8 @@ type node struct {
 	systemd  *systemd.Client
 	known    func() record.ClusterID
 	lock     *os.File
+	// joined is called once the host is in the cluster.
+	joined func()
 	// identify says who this host is; again after a reload.
 	identify func(*config.Config) (machine.Machine, error)
 }
@@ -54,13 +56,17 @@ type nodeOptions struct {
 	cfg      *config.Config
 	log      *logrus.Entry
 	systemd  systemd.Options
+	joined   func() // called once the host is in the cluster; nil: nobody wants to know
 	identify func(*config.Config) (machine.Machine, error)
 }
 
 // newNode opens what a node works with. It talks to nobody yet but systemd.
 func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	cfg := opts.cfg
-	n := &node{cfg: cfg, log: opts.log, metrics: prometheus.NewRegistry(), identify: opts.identify}
+	n := &node{cfg: cfg, log: opts.log, metrics: prometheus.NewRegistry(), joined: opts.joined, identify: opts.identify}
+	if n.joined == nil {
+		n.joined = func() {}
+	}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// The units directory holds what outlives a fleetd; beside it lie the
 	// lock and the cluster's id.
@@ -132,16 +138,19 @@ func (n *node) run(ctx context.Context, listeners []net.Listener, reload <-chan 
 // takePart joins the cluster and runs the agent until stop ends, and hands
 // over if it must.
 func (n *node) takePart(stop, life context.Context, m machine.Machine, reload <-chan *config.Config, handOver func(context.Context) bool) error {
-	presence, err := n.registry.Join(stop, m, n.cfg.AgentTTL)
+	opts := agent.Options{
+		Registry: n.registry, Systemd: n.systemd, Machine: func() machine.Machine { return m },
+		TTL: n.cfg.AgentTTL, Dir: n.cfg.UnitsDirectory, ClusterKey: n.registry.ClusterKey(),
+		Log: n.room("agent"), Metrics: n.metrics,
+	}
+	presence, err := n.join(stop, m, opts)
 	if err != nil {
 		return orEnd(stop, err)
 	}
 	n.room("agent").Infof("joined the cluster as %s (%s)", m.ID.Short(), m.IP)
-	ag := agent.New(agent.Options{
-		Registry: n.registry, Presence: presence, Systemd: n.systemd, Machine: presence.Machine,
-		TTL: n.cfg.AgentTTL, Dir: n.cfg.UnitsDirectory, ClusterKey: n.registry.ClusterKey(),
-		Log: n.room("agent"), Metrics: n.metrics,
-	})
+	n.joined()
+	opts.Presence, opts.Machine = presence, presence.Machine
+	ag := agent.New(opts)
 	life, end := context.WithCancel(life)
 	defer end()
 	group, life := errgroup.WithContext(life)
@@ -168,6 +177,17 @@ func (n *node) takePart(stop, life context.Context, m machine.Machine, reload <-
 		}
 	})
 	return group.Wait()
+}
+
+// join waits until the host is present in the cluster. An earlier fleetd may
+// have left units that must not outlive its lease: they are guarded meanwhile.
+func (n *node) join(ctx context.Context, m machine.Machine, opts agent.Options) (*registry.Presence, error) {
+	guarded, release := context.WithCancel(ctx)
+	var guard errgroup.Group
+	guard.Go(func() error { return orEnd(guarded, agent.Guard(guarded, opts)) })
+	presence, err := n.registry.Join(ctx, m, n.cfg.AgentTTL)
+	release()
+	return presence, errors.Join(err, guard.Wait())
 }
 
 // apply makes a reloaded configuration true as far as it can be.

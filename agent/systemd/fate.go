@@ -13,9 +13,9 @@ import (
 type Fate string
 
 const (
-	// Stopping: it is being stopped, or nobody would start it again.
+	// Stopping means that it is being stopped, or nobody would start it again.
 	Stopping Fate = "stopping"
-	// Restarting: another process takes over at once.
+	// Restarting means that another process takes over at once.
 	Restarting Fate = "restarting"
 )
 

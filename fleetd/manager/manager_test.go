@@ -50,11 +50,12 @@ func TestFind(t *testing.T) {
 		}
 	})
 
+	// First, because a process is started before it is what it will be.
+	follow(t, m, name, word)
 	status := run(t, m.Systemctl(), "status", "-l", name)
 	if !strings.Contains(status, "active (running)") || !strings.Contains(status, "sleep 1000") {
 		t.Errorf("systemctl status shows neither state nor process:\n%s", status)
 	}
-	follow(t, m, name, word)
 }
 
 // TestFindRefuses checks that what ordinary users are told helps them.
@@ -172,6 +173,7 @@ func follow(t *testing.T, m *Manager, name, word string) {
 		seen.Write(buf[:n])
 		if err != nil {
 			t.Errorf("%q ended before %q appeared: %v\n%s", argv, word, err, seen.String())
+			t.Logf("now it is\n%s", run(t, m.Systemctl(), "show", "-p", "SubState,MainPID,Result,NRestarts", name))
 			break
 		}
 	}
