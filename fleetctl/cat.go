@@ -1,0 +1,36 @@
+package main
+
+import (
+	"github.com/fleet-project/fleet/api"
+	"github.com/spf13/cobra"
+)
+
+func (c *cli) catCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "cat UNIT...",
+		Short:             "Print units as they are stored",
+		ValidArgsFunction: c.completeUnits,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all, err := c.subjectsOf(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			for _, subj := range all {
+				client, err := c.client()
+				if err != nil {
+					return err
+				}
+				u, err := client.Unit(cmd.Context(), subj.name)
+				if api.IsNotFound(err) {
+					return failf("Unit %s not found", subj.name)
+				} else if err != nil {
+					return err
+				}
+				if _, err := c.stdout.Write(textOf(u)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}

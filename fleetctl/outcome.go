@@ -1,0 +1,183 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// settleTime is how long a unit that was started must be seen inactive before
+// that counts as its end: the moment before systemd begins looks the same.
+const settleTime = 300 * time.Millisecond
+
+// outcome judges a unit's status by what a command waits for.
+type outcome struct {
+	done bool
+	// settle: it is done if nothing changes for settleTime.
+	settle bool
+	// on is the machine that it is about, as fleetctl writes it.
+	on string
+	// machine and failed say where and why it failed; failed is empty if it
+	// didn't.
+	machine string
+	failed  string
+	// waiting says what it waits for, if it isn't done.
+	waiting string
+}
+
+// launchOutcome: the unit runs, or has run to its end.
+func launchOutcome(s api.UnitStatus) outcome { return outcomeOn(s, unit.TargetLaunched, judgeLaunched) }
+
+// loadOutcome: the unit is known to a machine's systemd.
+func loadOutcome(s api.UnitStatus) outcome { return outcomeOn(s, unit.TargetLoaded, judgeLoaded) }
+
+// stopOutcome: the unit is loaded, and not launched any more. One that has no
+// place has nothing to be stopped.
+func stopOutcome(s api.UnitStatus) outcome {
+	if len(s.Placements) == 0 && len(running(s)) == 0 && s.DesiredState == unit.TargetLoaded {
+		return outcome{done: true}
+	}
+	o := outcomeOn(s, unit.TargetLoaded, judgeLoaded)
+	if o.failed != "" { // it doesn't run: that is what was asked for
+		o.failed = ""
+	}
+	return o
+}
+
+// outcomeOn judges by the placement that matches what is wanted, and by what its
+// machine says.
+func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState) outcome) outcome {
+	if !s.Exists {
+		return outcome{done: true, failed: "it was destroyed"}
+	}
+	if s.DesiredState != target && !(target == unit.TargetLoaded && s.DesiredState == unit.TargetLaunched) {
+		return outcome{waiting: "the change to be seen"}
+	}
+	for _, p := range s.Placements {
+		if !p.Target.Wanted() {
+			continue
+		}
+		where := legend(p.MachineID, p.PrimaryIP, false)
+		if p.Target != s.DesiredState || p.Hash != s.Hash || p.Restart != s.Restart {
+			return outcome{waiting: "the engine to tell " + where}
+		}
+		st, said := stateOn(s, p.MachineID)
+		o := outcome{waiting: where + " to take it up"}
+		if said && st.Error != "" && st.Target != p.Target {
+			o = outcome{done: true, failed: st.Error}
+		} else if said && st.Target == p.Target && st.Hash == p.Hash && st.Restart >= p.Restart {
+			o = judge(st)
+		}
+		o.on, o.machine = where, p.MachineID
+		return o
+	}
+	for _, st := range s.States {
+		if st.Target.Wanted() {
+			return outcome{waiting: "it to stop on " + legend(st.MachineID, st.PrimaryIP, false) + " first"}
+		}
+	}
+	return outcome{waiting: "a machine that it fits on"}
+}
+
+func judgeLaunched(st api.MachineState) outcome {
+	switch {
+	case st.Error != "":
+		return outcome{done: true, failed: st.Error}
+	case st.Active == "active" || st.Active == "reloading" || st.Active == "refreshing":
+		return outcome{done: true}
+	case st.Active == "failed":
+		return outcome{done: true, failed: resultOf(st)}
+	case st.Sub == "auto-restart" && st.Result != "":
+		return outcome{done: true, failed: resultOf(st) + "; systemd will start it again"}
+	case st.Active == "inactive" && st.Result != "":
+		return outcome{done: true, failed: resultOf(st)}
+	case st.Active == "inactive":
+		return outcome{settle: true, waiting: "systemd to start it on " + legend(st.MachineID, st.PrimaryIP, false)}
+	}
+	return outcome{waiting: fmt.Sprintf("%s (%s) on %s", st.Active, st.Sub, legend(st.MachineID, st.PrimaryIP, false))}
+}
+
+func judgeLoaded(st api.MachineState) outcome {
+	switch {
+	case st.Error != "":
+		return outcome{done: true, failed: st.Error}
+	case st.Load != "" && st.Load != "loaded" && st.Load != "masked":
+		return outcome{done: true, failed: "systemd says " + st.Load}
+	}
+	return outcome{done: true}
+}
+
+func resultOf(st api.MachineState) string {
+	if st.Result == "" {
+		return "systemd says " + st.Active + " (" + st.Sub + ")"
+	}
+	return "result " + st.Result
+}
+
+// unloadOutcome: no machine has anything of the unit any more.
+func unloadOutcome(s api.UnitStatus) outcome {
+	switch {
+	case !s.Exists:
+		return outcome{done: true}
+	case s.DesiredState.Wanted():
+		return outcome{waiting: "the change to be seen"}
+	}
+	return goneFrom(s)
+}
+
+// goneFrom says which machines have yet to take the unit away.
+func goneFrom(s api.UnitStatus) outcome {
+	var where []string
+	for _, p := range s.Placements {
+		if st, said := stateOn(s, p.MachineID); !said || st.Target != unit.TargetNone || p.Target != unit.TargetNone {
+			where = append(where, legend(p.MachineID, p.PrimaryIP, false))
+		}
+	}
+	if len(where) == 0 && len(running(s)) == 0 {
+		return outcome{done: true}
+	}
+	for _, st := range running(s) {
+		if l := legend(st.MachineID, st.PrimaryIP, false); !strings.Contains(strings.Join(where, " "), l) {
+			where = append(where, l)
+		}
+	}
+	return outcome{waiting: "it to stop on " + strings.Join(where, ", ")}
+}
+
+// destroyOutcome: the unit has stopped everywhere and is forgotten.
+func destroyOutcome(s api.UnitStatus) outcome {
+	switch {
+	case s.Exists:
+		return outcome{waiting: "the change to be seen"}
+	case s.Destroying:
+		if o := goneFrom(s); !o.done {
+			return o
+		}
+		return outcome{waiting: "the engine to forget it"}
+	}
+	return outcome{done: true}
+}
+
+// running gives the states that aren't mere acknowledgements that the unit was
+// taken away.
+func running(s api.UnitStatus) []api.MachineState {
+	var out []api.MachineState
+	for _, st := range s.States {
+		if st.Target != unit.TargetNone {
+			out = append(out, st)
+		}
+	}
+	return out
+}
+
+func stateOn(s api.UnitStatus, machine string) (api.MachineState, bool) {
+	for _, st := range s.States {
+		if st.MachineID == machine {
+			return st, true
+		}
+	}
+	return api.MachineState{}, false
+}

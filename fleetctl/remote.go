@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/fleetctl/ssh"
+	"github.com/fleet-project/fleet/unit"
+	"golang.org/x/term"
+)
+
+// logTime bounds fetching the last log lines of a unit that failed: they are a
+// courtesy.
+const logTime = 3 * time.Second
+
+// remote holds what was connected to by SSH.
+type remote struct {
+	mu     sync.Mutex // guards tunnel: requests go out at the same time
+	tunnel *ssh.Client
+}
+
+func (r *remote) close() {
+	if r.tunnel != nil {
+		r.tunnel.Close()
+	}
+}
+
+// onHost says how to run something on a machine.
+type onHost struct {
+	machine api.Machine
+	sshPort int
+	forward bool // the SSH agent
+	sudo    bool
+}
+
+// isLocal reports whether a machine is this host.
+func (c *cli) isLocal(machine string) bool {
+	text, err := os.ReadFile(c.machineIDFile)
+	return err == nil && machine != "" && strings.TrimSpace(string(text)) == machine
+}
+
+// runOn runs a command on a machine, here or by SSH, and gives its exit code.
+func (c *cli) runOn(ctx context.Context, h onHost, argv []string, io ssh.Streams) (int, error) {
+	if h.sudo {
+		argv = append([]string{"sudo"}, argv...)
+	}
+	if c.isLocal(h.machine.ID) {
+		return c.runHere(ctx, argv, io)
+	}
+	client, err := c.sshTo(ctx, h)
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	return client.Run(ctx, ssh.Quote(argv), io)
+}
+
+func (c *cli) runHere(ctx context.Context, argv []string, io ssh.Streams) (int, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	// A command that shows something ends by itself at an interrupt; give it
+	// the time to.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Second
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = io.Stdin, io.Stdout, io.Stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.As(err, &exit) && exit.Exited():
+		return exit.ExitCode(), nil
+	case ctx.Err() != nil:
+		return 0, context.Cause(ctx)
+	}
+	return 0, fmt.Errorf("%s: %w", argv[0], err)
+}
+
+// sshTo connects to a machine, through the tunnel if there is one.
+func (c *cli) sshTo(ctx context.Context, h onHost) (*ssh.Client, error) {
+	if h.machine.PrimaryIP == "" {
+		return nil, failf("Machine %s has no address to reach it at", h.machine.ID)
+	}
+	cfg := c.sshConfig()
+	cfg.ForwardAgent = h.forward
+	if c.flags.tunnel != "" {
+		cfg.Dial = c.dialThroughTunnel
+	}
+	return ssh.Dial(ctx, ssh.WithPort(h.machine.PrimaryIP, fmt.Sprint(h.sshPort)), cfg)
+}
+
+func (c *cli) sshConfig() ssh.Config {
+	cfg := ssh.Config{
+		User: c.flags.sshUser, Timeout: seconds(c.flags.sshTimeout),
+		KnownHosts: c.flags.knownHosts, Strict: c.flags.strictHostKeys,
+	}
+	if in, ok := c.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
+		cfg.Confirm = c.confirmHost
+	}
+	return cfg
+}
+
+// confirmHost asks whether an unknown host's key is right.
+func (c *cli) confirmHost(host, fingerprint string) bool {
+	fmt.Fprintf(c.stderr, "The host %s is unknown. Its key is %s.\nIs that right, and to be remembered (yes/no)? ", host, fingerprint)
+	answer, err := bufio.NewReader(c.stdin).ReadString('\n')
+	return err == nil && strings.TrimSpace(strings.ToLower(answer)) == "yes"
+}
+
+// dialThroughTunnel makes a connection from the host that --tunnel names.
+func (c *cli) dialThroughTunnel(ctx context.Context, network, address string) (net.Conn, error) {
+	c.remote.mu.Lock()
+	defer c.remote.mu.Unlock()
+	if c.remote.tunnel == nil {
+		// The tunnel outlives the request that needed it first.
+		client, err := ssh.Dial(context.WithoutCancel(ctx), c.flags.tunnel, c.sshConfig())
+		if err != nil {
+			return nil, err
+		}
+		c.remote.tunnel = client
+	}
+	return c.remote.tunnel.DialContext(ctx, network, address)
+}
+
+// systemctl and journalctl begin the commands that ask a machine's systemd.
+func systemctl(m api.Machine) []string {
+	if m.Manager != nil && len(m.Manager.Systemctl) > 0 {
+		return m.Manager.Systemctl
+	}
+	return []string{"systemctl"}
+}
+
+func journalctl(m api.Machine) []string {
+	if m.Manager != nil && len(m.Manager.Journalctl) > 0 {
+		return m.Manager.Journalctl
+	}
+	return []string{"journalctl"}
+}
+
+// with appends to a copy.
+func with(prefix []string, more ...string) []string {
+	return append(append([]string(nil), prefix...), more...)
+}
+
+// lastLogLines gives the end of a unit's log, or "" if that can't be had soon.
+func (c *cli) lastLogLines(ctx context.Context, name unit.Name, machine string) string {
+	ctx, cancel := context.WithTimeout(ctx, logTime)
+	defer cancel()
+	machines, err := c.machines(ctx)
+	if err != nil {
+		return ""
+	}
+	m, known := machines[machine]
+	if !known || !c.isLocal(machine) && os.Getenv("SSH_AUTH_SOCK") == "" {
+		return ""
+	}
+	var out bytes.Buffer
+	argv := with(journalctl(m), "--unit", string(name), "--no-pager", "--quiet", "-n", "10", "--output", "short")
+	code, err := c.runOn(ctx, onHost{machine: m, sshPort: 22}, argv, ssh.Streams{Stdout: &out, Stderr: io.Discard})
+	if err != nil || code != 0 {
+		return ""
+	}
+	return out.String()
+}

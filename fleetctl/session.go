@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"sync"
+
+	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// session follows units: all that a command wants to know of them, over one
+// stream that is opened before anything is changed, so that no change is missed.
+type session struct {
+	client *api.Client
+	// latest holds each unit's status as last heard.
+	latest map[unit.Name]api.UnitStatus
+
+	events chan api.Event
+	ended  chan error // why the stream is over
+	end    context.CancelFunc
+	over   sync.WaitGroup
+}
+
+// follow opens the stream and waits until it has told of every unit.
+func (c *cli) follow(ctx context.Context, names []unit.Name) (*session, error) {
+	client, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	watching, end := context.WithCancel(ctx)
+	s := &session{
+		client: client, latest: map[unit.Name]api.UnitStatus{},
+		events: make(chan api.Event), ended: make(chan error, 1), end: end,
+	}
+	s.over.Go(func() {
+		s.ended <- client.Watch(watching, names, func(e api.Event) error {
+			select {
+			case s.events <- e:
+				return nil
+			case <-watching.Done():
+				return watching.Err()
+			}
+		})
+	})
+	for len(s.latest) < len(names) {
+		if _, err := s.next(ctx); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// next waits for the next event and takes it over.
+func (s *session) next(ctx context.Context) (api.Event, error) {
+	select {
+	case <-ctx.Done():
+		return api.Event{}, context.Cause(ctx)
+	case err := <-s.ended:
+		return api.Event{}, err
+	case e := <-s.events:
+		s.note(e)
+		return e, nil
+	}
+}
+
+func (s *session) note(e api.Event) {
+	if e.Status != nil {
+		s.latest[e.Status.Unit] = *e.Status
+	}
+}
+
+func (s *session) close() {
+	s.end()
+	s.over.Wait()
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/unit"
+	"github.com/spf13/cobra"
+)
+
+func (c *cli) startCommand() *cobra.Command {
+	opts := ensureOptions{verb: "start", target: unit.TargetLaunched}
+	var block blocking
+	cmd := &cobra.Command{
+		Use:   "start UNIT...",
+		Short: "Start units somewhere in the cluster",
+		Long: `Has each unit placed on a machine and started by its systemd, first storing it in
+the cluster if need be. Waits until systemd says that it runs; a oneshot, until
+it is done. A unit that no machine takes is explained, and waited for.`,
+		Example:           "  fleetctl start web.service\n  fleetctl start web@{1..3}",
+		ValidArgsFunction: c.completeFilesAndUnits,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.ensure(cmd.Context(), args, opts, block)
+		},
+	}
+	addReplace(cmd, &opts.replace)
+	block.addTo(cmd)
+	return cmd
+}
+
+// blocking says whether and how long a command waits.
+type blocking struct {
+	none     bool
+	attempts int
+}
+
+func (b *blocking) addTo(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&b.none, "no-block", false, "don't wait")
+	b.addAttempts(cmd)
+}
+
+func (b *blocking) addAttempts(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&b.attempts, "block-attempts", 0, "wait for at most that many times 2 seconds; 0: as long as it takes")
+}
+
+// ensure brings units into a state: submit, load and start.
+func (c *cli) ensure(ctx context.Context, args []string, opts ensureOptions, block blocking) error {
+	all, err := c.subjectsOf(ctx, args)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	s, err := c.follow(ctx, namesOf(all))
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	steps, err := c.plan(ctx, s, all, opts)
+	if err != nil {
+		return err
+	}
+	refused := c.carryOut(ctx, s, steps)
+	if opts.target == unit.TargetInactive {
+		return refused
+	}
+	for _, st := range steps {
+		global := st.isGlobal(s)
+		switch {
+		case !st.await:
+		case global:
+			c.printf("Triggered global unit %s %s", st.name, opts.verb)
+			st.await = false
+		case block.none:
+			c.printf("Triggered unit %s %s", st.name, opts.verb)
+			st.await = false
+		}
+	}
+	err = c.awaitStart(ctx, s, steps, opts, block)
+	if err == nil {
+		err = refused
+	}
+	return err
+}
+
+// awaitStart waits until the units are loaded or launched.
+func (c *cli) awaitStart(ctx context.Context, s *session, steps []*step, opts ensureOptions, block blocking) error {
+	w := &wait{
+		cli: c, session: s, attempts: block.attempts,
+		judge: func(st *step, status api.UnitStatus) outcome { return st.ensured(status, opts.target) },
+		arrived: func(st *step, o outcome) {
+			if o.failed != "" {
+				c.sayFailed(ctx, st.name, o)
+				return
+			}
+			c.printf("Unit %s %s on %s", st.name, opts.target, o.on)
+		},
+		undo: func(name unit.Name) string { return "To give it up: fleetctl unload " + string(name) },
+	}
+	return w.run(ctx, steps)
+}
+
+// ensured judges whether the unit is what was asked for, with the text and the
+// restart that were sent.
+func (st *step) ensured(s api.UnitStatus, target unit.Target) outcome {
+	if st.created && !s.Exists && !s.Destroying {
+		return outcome{waiting: "the change to be seen"} // what was heard is older than what was sent
+	}
+	if st.send != nil && st.send.Text != "" && s.Hash == st.before.Hash && unit.HashOf([]byte(st.send.Text)) != s.Hash {
+		return outcome{waiting: "the change to be seen"}
+	}
+	if s.Restart < st.restarts {
+		return outcome{waiting: "the change to be seen"}
+	}
+	if target == unit.TargetLoaded {
+		return loadOutcome(s)
+	}
+	return launchOutcome(s)
+}
+
+// isGlobal reports whether a unit, as it was sent or as it is, is global.
+func (st *step) isGlobal(s *session) bool {
+	if st.send == nil || st.send.Text == "" {
+		return s.latest[st.name].Global
+	}
+	f, err := unit.Parse([]byte(st.send.Text))
+	if err != nil {
+		return false
+	}
+	req, err := f.Requirements(st.name)
+	return err == nil && req.Global
+}
+
+// sayFailed says why a unit failed, with the last of its log.
+func (c *cli) sayFailed(ctx context.Context, name unit.Name, o outcome) {
+	where := ""
+	if o.on != "" {
+		where = " on " + o.on
+	}
+	c.errorf("Unit %s failed%s: %s", name, where, o.failed)
+	if o.machine == "" {
+		return
+	}
+	if lines := c.lastLogLines(ctx, name, o.machine); lines != "" {
+		fmt.Fprint(c.stderr, lines)
+	}
+	c.errorf("See more: fleetctl status %s; fleetctl journal %s", name, name)
+}
+
+// subjectsOf reads the arguments as units, globs expanded.
+func (c *cli) subjectsOf(ctx context.Context, args []string) ([]subject, error) {
+	if len(args) == 0 {
+		c.errorf("No units given")
+		return nil, nil
+	}
+	args, err := c.expand(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) == 0 {
+		c.errorf("Units not found in registry")
+		return nil, nil
+	}
+	return subjects(args)
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// attemptTime is what one of --block-attempts stands for.
+const attemptTime = 2 * time.Second
+
+// wait is one command's waiting for its units.
+type wait struct {
+	cli     *cli
+	session *session
+	// judge says how far a unit is.
+	judge func(st *step, s api.UnitStatus) outcome
+	// arrived is told when a unit is done, well or not.
+	arrived func(st *step, o outcome)
+	// undo tells how to give a unit up, for who has waited enough.
+	undo func(name unit.Name) string
+	// attempts bounds it; 0 doesn't.
+	attempts int
+
+	pending  []*step
+	settling map[unit.Name]time.Time // since when nothing changed
+	told     map[unit.Name]string    // the explanation that was printed
+	line     *statusLine
+}
+
+// run waits until all are done. Its error says that not all got there.
+func (w *wait) run(ctx context.Context, steps []*step) error {
+	for _, st := range steps {
+		if st.await {
+			w.pending = append(w.pending, st)
+		}
+	}
+	w.settling, w.told = map[unit.Name]time.Time{}, map[unit.Name]string{}
+	w.line = newStatusLine(w.cli.stderr)
+	defer w.line.clear()
+	if w.attempts > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(w.attempts)*attemptTime, errGaveUp)
+		defer cancel()
+	}
+	ok := true
+	tick := time.NewTicker(settleTime / 3)
+	defer tick.Stop()
+	for {
+		ok = w.look() && ok
+		if len(w.pending) == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return w.gaveUp(ctx)
+		case err := <-w.session.ended:
+			if ctx.Err() != nil {
+				return w.gaveUp(ctx)
+			}
+			return fmt.Errorf("waiting for units: %w", err)
+		case e := <-w.session.events:
+			w.session.note(e)
+			w.tell(e)
+		case <-tick.C:
+		}
+	}
+	if !ok {
+		return failed
+	}
+	return nil
+}
+
+var errGaveUp = errors.New("waited long enough")
+
+// look judges the units that are pending.
+func (w *wait) look() (ok bool) {
+	ok = true
+	left := w.pending[:0]
+	for _, st := range w.pending {
+		o := w.judge(st, w.session.latest[st.name])
+		if o.settle {
+			since, known := w.settling[st.name]
+			if !known {
+				w.settling[st.name] = time.Now()
+			}
+			o.done = known && time.Since(since) >= settleTime
+		}
+		if !o.done {
+			left = append(left, st)
+			continue
+		}
+		w.line.clear()
+		w.arrived(st, o)
+		ok = ok && o.failed == ""
+	}
+	w.pending = left
+	if len(left) > 0 {
+		w.line.show(w.waitingFor())
+	}
+	return ok
+}
+
+// tell says what an event brings that a person should know now.
+func (w *wait) tell(e api.Event) {
+	switch {
+	case e.Trouble != "":
+		w.line.clear()
+		w.cli.errorf("%s", e.Trouble)
+	case e.Recovered:
+		w.line.clear()
+		w.cli.errorf("fleetd answers again")
+	case e.Status == nil:
+		return
+	}
+	if e.Status == nil {
+		return
+	}
+	delete(w.settling, e.Status.Unit)
+	w.explain(*e.Status)
+}
+
+// explain says why a unit has no place, once for each reason.
+func (w *wait) explain(s api.UnitStatus) {
+	x := s.Explanation
+	if x == nil || !w.isPending(s.Unit) {
+		return
+	}
+	text := refusalText(*x)
+	if w.told[s.Unit] == text {
+		return
+	}
+	w.told[s.Unit] = text
+	w.line.clear()
+	w.cli.errorf("%s", text)
+	if w.undo != nil {
+		w.cli.errorf("Still waiting: it is placed as soon as a machine takes it. %s", w.undo(s.Unit))
+	}
+}
+
+func (w *wait) isPending(name unit.Name) bool {
+	for _, st := range w.pending {
+		if st.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// waitingFor says in one line what it waits for.
+func (w *wait) waitingFor() string {
+	first := w.pending[0]
+	o := w.judge(first, w.session.latest[first.name])
+	text := fmt.Sprintf("waiting for %s: %s", first.name, o.waiting)
+	if n := len(w.pending) - 1; n > 0 {
+		text = fmt.Sprintf("waiting for %s and %d more: %s", first.name, n, o.waiting)
+	}
+	return text
+}
+
+// gaveUp says what it waited for in vain, and what becomes of it.
+func (w *wait) gaveUp(ctx context.Context) error {
+	w.line.clear()
+	interrupted := !errors.Is(context.Cause(ctx), errGaveUp)
+	for _, st := range w.pending {
+		s := w.session.latest[st.name]
+		why := "was still waiting for " + w.judge(st, s).waiting
+		if x := s.Explanation; x != nil && w.told[st.name] == "" {
+			why = refusalText(*x)
+		}
+		w.cli.errorf("Unit %s: %s", st.name, why)
+		if w.undo != nil {
+			w.cli.errorf("It stays %s. %s", s.DesiredState, w.undo(st.name))
+		}
+	}
+	if interrupted {
+		return &exitError{code: exitInterrupted}
+	}
+	return failed
+}
