@@ -17,6 +17,7 @@ import (
 // what a fresh snapshot would show. Only of a key that holds garbage by now may
 // it still know the last readable value.
 func TestFollowedViewIsASnapshot(t *testing.T) {
+	t.Parallel()
 	s := etcd.Server(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		prefix := etcdtest.Prefix()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"os"
 	"strings"
 	"sync"
@@ -19,7 +20,13 @@ import (
 
 var etcd etcdtest.Shared
 
-func TestMain(m *testing.M) { os.Exit(etcd.Run(m)) }
+func TestMain(m *testing.M) {
+	// Defaults that the command line may override: parallel tests mostly wait,
+	// and each of rapid's checks takes a tenth of a second.
+	_ = flag.Lookup("test.parallel").Value.Set("8")
+	_ = flag.Lookup("rapid.checks").Value.Set("30")
+	os.Exit(etcd.Run(m))
+}
 
 // ttl is the shortest that etcd grants.
 const ttl = 2 * time.Second

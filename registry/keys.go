@@ -31,11 +31,20 @@ func (k keyspace) placement(key record.Key) string {
 }
 func (k keyspace) state(key record.Key) string { return k.statesOf(key.Machine) + string(key.Unit) }
 
+// split gives a key's room and what follows; no room when it isn't fleet's.
+func (k keyspace) split(key []byte) (room, rest string) {
+	below, _ := strings.CutPrefix(string(key), string(k))
+	if len(below) == len(key) {
+		return "", ""
+	}
+	room, rest, _ = strings.Cut(below, "/")
+	return room, rest
+}
+
 // owner names the machine that writes a key on its lease, if any does, and says
 // whether the key is the machine's presence.
 func (k keyspace) owner(key []byte) (id machine.ID, presence bool) {
-	room, rest, _ := strings.Cut(strings.TrimPrefix(string(key), string(k)), "/")
-	switch room {
+	switch room, rest := k.split(key); room {
 	case "machines":
 		return machine.ID(rest), true
 	case "states":
@@ -60,9 +69,12 @@ func encode(v any) string {
 // when the key is none that views hold (the election's, or one that held what
 // could not be read).
 func (k keyspace) change(kv *mvccpb.KeyValue, gone bool, view *record.View) (record.Change, error) {
-	room, rest, _ := strings.Cut(strings.TrimPrefix(string(kv.Key), string(k)), "/")
+	room, rest := k.split(kv.Key)
 	switch room {
 	case "cluster":
+		if string(kv.Key) != k.cluster() {
+			return nil, nil
+		}
 		n, err := decode[record.Cluster](kv, gone)
 		if err != nil || n == nil && view.Cluster == nil {
 			return nil, err

@@ -1,0 +1,73 @@
+package registry
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/fleet-project/fleet/registry/etcdtest"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// An idle cluster writes nothing: leases are kept alive beside the store.
+func TestIdleWritesNothing(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.New(t) // alone: the revision is everybody's
+	r, _ := connect(t, s.Endpoints(), "")
+	p := joined(t, r, host("m", "b"), ttl)
+	running(t, p)
+	f := follow(t, r.Follow)
+	l := leading(t, r)
+	ok(t, l.EnsureCluster(t.Context(), ""))
+	put(t, p, "a.service", state(unit.TargetLaunched))
+	ok(t, l.Commit(t.Context(), []Write{l.PutPlacement(place("a.service"))}))
+	f.wait(t, "all is told", func(v *record.View) bool { return len(v.Machines)+len(v.States)+len(v.Schedule) == 3 })
+	rev, updates := s.Revision(t), len(f.all())
+	for range 4 {
+		last := p.RenewedAt()
+		eventually(t, "a renewal", func() bool { return p.RenewedAt().After(last) })
+	}
+	if now := s.Revision(t); now != rev {
+		t.Errorf("an idle cluster wrote %d times: %+v", now-rev, s.All(t, ""))
+	}
+	if now := len(f.all()); now != updates {
+		t.Errorf("%d updates told of nothing", now-updates)
+	}
+	select {
+	case <-l.Done():
+		t.Error("the lead was lost")
+	default:
+	}
+}
+
+func BenchmarkCommitPlacements(b *testing.B) {
+	r, _ := fresh(b)
+	l := leading(b, r)
+	const n = 1000
+	restart := uint64(0)
+	for b.Loop() {
+		restart++
+		writes := make([]Write, n)
+		for i := range writes {
+			key, spec := place(unit.Name(fmt.Sprintf("u%d.service", i)))
+			spec.Restart = restart
+			writes[i] = l.PutPlacement(key, spec)
+		}
+		ok(b, l.Commit(b.Context(), writes))
+	}
+	b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "placements/s")
+}
+
+func BenchmarkSubmitUnit(b *testing.B) {
+	r, _ := fresh(b)
+	began, n := time.Now(), 0
+	for b.Loop() {
+		n++
+		name := unit.Name(fmt.Sprintf("u%d.service", n))
+		if _, _, err := r.SubmitUnit(b.Context(), name, fmt.Appendf(nil, "[Service]\nExecStart=/bin/web %d\n", n), unit.TargetLaunched); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(n)/time.Since(began).Seconds(), "units/s")
+}
