@@ -48,9 +48,8 @@ Stopping it stops its units; with --data-dir they start again next time.`,
 
 // devDirs are where fleetd dev keeps what; all are made for it.
 type devDirs struct {
-	data    string // etcd's
+	data    string // etcd's; in runtime when nothing is to outlive the process
 	runtime string // sockets, the agent's records: gone after a reboot
-	keep    bool   // data outlives the process
 }
 
 // runDev assembles the same node that fleetd runs, with an etcd of its own.
@@ -70,7 +69,7 @@ func runDev(ctx context.Context, opts devOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dirs.close()) }()
+	defer func() { err = errors.Join(err, dirs.close(err == nil)) }()
 	lock, err := lockFile(filepath.Join(dirs.runtime, "dev.lock"), "fleetd dev")
 	if err != nil {
 		return err
@@ -152,7 +151,7 @@ func userRuntimeDir() string {
 // (sockets) and, with --data-dir, the same one each time, so that a fleetd dev
 // that was killed is followed by one that adopts its units.
 func openDevDirs(dataDir string) (devDirs, error) {
-	d := devDirs{keep: dataDir != ""}
+	var d devDirs
 	base := "/run"
 	if os.Geteuid() != 0 {
 		base = userRuntimeDir()
@@ -176,9 +175,11 @@ func openDevDirs(dataDir string) (devDirs, error) {
 	return d, nil
 }
 
-// close removes what must not stay.
-func (d devDirs) close() error {
-	if d.keep {
+// close removes what must not stay: after a clean end nothing of the runtime
+// directory is needed any more, after another the next fleetd dev takes over
+// what is there.
+func (d devDirs) close(clean bool) error {
+	if !clean {
 		return nil
 	}
 	return os.RemoveAll(d.runtime)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -57,7 +58,11 @@ func open(life context.Context, address string, signals dbus.SignalHandler) (*db
 		if err != nil {
 			return nil, err
 		}
-		if err := bus.Auth(nil); err != nil {
+		err = bus.Auth(nil)
+		if err == nil {
+			err = knock(life, bus)
+		}
+		if err != nil {
 			_ = bus.Close()
 			return nil, err
 		}
@@ -81,6 +86,26 @@ func open(life context.Context, address string, signals dbus.SignalHandler) (*db
 		return nil, err
 	}
 	return bus, nil
+}
+
+// knock makes sure that systemd has looked at the connection. What systemd
+// (252 at least) reads together with the last line of the authentication it
+// keeps, but looks at only when more comes: the first call could wait forever.
+// So a call is made, and nudged along, until it is answered.
+func knock(ctx context.Context, bus *dbus.Conn) error {
+	const ping = "org.freedesktop.DBus.Peer.Ping"
+	systemd := bus.Object(destination, managerPath)
+	answer := systemd.GoWithContext(ctx, ping, 0, make(chan *dbus.Call, 1)).Done
+	nudge := time.NewTicker(2 * time.Millisecond)
+	defer nudge.Stop()
+	for {
+		select {
+		case call := <-answer:
+			return call.Err
+		case <-nudge.C:
+			systemd.Go(ping, dbus.FlagNoReplyExpected, nil)
+		}
+	}
 }
 
 func (c *conn) close() {
