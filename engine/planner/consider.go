@@ -13,6 +13,7 @@ import (
 func (p *Planner) consider(j *job) {
 	full, opened := j.full, j.opened
 	j.full, j.opened = false, nil
+	defer func() { j.fresh = false }()
 	delete(p.postponed, j)
 	if len(p.postponed) == 0 {
 		p.nextDue = time.Time{}
@@ -128,9 +129,7 @@ func (p *Planner) considerUnreadable(j *job) {
 // considerGlobal decides about every machine on its own.
 func (p *Planner) considerGlobal(j *job) {
 	for _, s := range slices.Clone(j.seats) {
-		if !s.host.live() {
-			p.globalOn(j, s.host)
-		}
+		p.globalOn(j, s.host)
 	}
 	for _, h := range p.hosts {
 		if h.live() {

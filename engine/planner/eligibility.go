@@ -145,61 +145,71 @@ func (p *Planner) whereabouts(name unit.Name, j *job) string {
 // fitsConflicts: nothing here may be in conflict with the unit. To come it
 // must wait for those that are leaving; to stay it needn't.
 func (p *Planner) fitsConflicts(j *job, h *host, m mode, why *refusals) bool {
-	own := h.seats[j]
+	own := h.seats[j].in(m)
 	ok := true
 	for _, g := range j.wants {
-		t := g.at[h]
-		n := t.covered[held] + t.covered[leaving]
-		if m == stay {
-			n = t.covered[held]
-		}
-		if n == 0 || n == own.in(m) && slices.Contains(j.known, g) {
+		n := g.at[h].covered.in(m)
+		if n == 0 || n == own && slices.Contains(j.known, g) {
 			continue
 		}
-		if ok = false; why == nil {
+		if m != stay && why == nil {
 			return false
 		}
 		for _, s := range h.sorted() {
-			if s.job != j && s.in(m) > 0 && slices.Contains(s.job.known, g) {
-				why.addf("Conflicts=%s: %s %s here", g.glob, s.job.name, s.verb())
+			if !s.bars(j, m) || !slices.Contains(s.job.known, g) {
+				continue
 			}
+			if ok = false; why == nil {
+				return false
+			}
+			why.addf("Conflicts=%s: %s %s here", g.glob, s.job.name, s.verb())
 		}
 	}
 	for _, g := range inOrder(j.known, why) {
 		if g.relation != conflicts {
 			continue
 		}
-		t := g.at[h]
-		n := t.authors[held] + t.authors[leaving]
-		if m == stay {
-			n = t.authors[held]
-		}
-		if n == 0 || n == own.in(m) && slices.Contains(j.wants, g) {
+		n := g.at[h].authors.in(m)
+		if n == 0 || n == own && slices.Contains(j.wants, g) {
 			continue
 		}
-		if ok = false; why == nil {
+		if m != stay && why == nil {
 			return false
 		}
 		for _, s := range h.sorted() {
-			if s.job != j && s.in(m) > 0 && slices.Contains(s.job.wants, g) {
-				why.addf("%s, which %s here, has Conflicts=%s", s.job.name, s.verb(), g.glob)
+			if !s.bars(j, m) || !slices.Contains(s.job.wants, g) {
+				continue
 			}
+			if ok = false; why == nil {
+				return false
+			}
+			why.addf("%s, which %s here, has Conflicts=%s", s.job.name, s.verb(), g.glob)
 		}
 	}
 	return ok
+}
+
+// bars reports whether a unit in that seat counts for one that is in conflict
+// with it. A unit that stays doesn't give way to one whose file is new: that
+// one is yet to be looked at, and will leave.
+func (s *seat) bars(j *job, m mode) bool {
+	if s.job == j || s.in(m) == 0 {
+		return false
+	}
+	return m != stay || j.fresh || !s.job.fresh || !s.job.wanted() || s.job.reqErr != nil
 }
 
 // fitsReplaced: no unit that replaces this one may be here, or have claimed
 // the machine. That keeps a unit that was replaced from coming back.
 func (p *Planner) fitsReplaced(j *job, h *host, _ mode, why *refusals) bool {
 	ok := true
-	own := h.seats[j]
+	own := h.seats[j].in(stay)
 	for _, g := range inOrder(j.known, why) {
 		if g.relation != replaces {
 			continue
 		}
-		n := g.at[h].authors[held]
-		if n == 0 || n == own.in(stay) && slices.Contains(j.takes, g) {
+		n := g.at[h].authors.in(stay)
+		if n == 0 || n == own && slices.Contains(j.takes, g) {
 			continue
 		}
 		if ok = false; why == nil {
@@ -234,11 +244,10 @@ func (p *Planner) fitsReplacing(j *job, h *host, m mode, why *refusals) bool {
 		return true
 	}
 	ok := true
-	own := h.seats[j]
+	own := h.seats[j].in(m)
 	for _, g := range j.takes {
-		t := g.at[h]
-		n := t.covered[held] + t.covered[leaving]
-		if n == 0 || n == own.in(enter) && slices.Contains(j.known, g) {
+		n := g.at[h].covered.in(m)
+		if n == 0 || n == own && slices.Contains(j.known, g) {
 			continue
 		}
 		if ok = false; why == nil {
@@ -292,7 +301,15 @@ func inOrder(list []*pattern, why *refusals) []*pattern {
 	return list
 }
 
-// in counts the seat as a unit that asks in that mode sees it.
+// in counts the seats as a unit that asks in that mode sees them.
+func (n seatCounts) in(m mode) int32 {
+	if m == stay {
+		return n[held]
+	}
+	return n[held] + n[leaving]
+}
+
+// in is the seat's own part of such a count.
 func (s *seat) in(m mode) int32 {
 	if s == nil || s.counted == away || m == stay && s.counted == leaving {
 		return 0

@@ -23,6 +23,7 @@ type job struct {
 	req    unit.Requirements // of file; zero while reqErr is not nil
 	reqErr error             // why req is not known: nothing new is placed
 	stale  bool              // req and the patterns are to be read anew before the next look
+	fresh  bool              // they have been, and nobody has looked since
 
 	wants []*pattern // req.Conflicts
 	takes []*pattern // req.Replaces

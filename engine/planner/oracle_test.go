@@ -46,17 +46,24 @@ func (o oracle) replaces(a, b unit.Name) bool {
 	return a != b && o.matches(x.Replaces, b)
 }
 
-// replacesBack reports whether b replaces a in turn, through whomever.
+// follows reports whether a's MachineOf names b.
+func (o oracle) follows(a, b unit.Name) bool {
+	x, _ := o.req(a)
+	return slices.Contains(x.MachineOf, b)
+}
+
+// replacesBack reports whether moving b can make a move in turn, through
+// whomever.
 func (o oracle) replacesBack(b, a unit.Name, seen map[unit.Name]bool) bool {
 	if seen[b] {
 		return false
 	}
 	seen[b] = true
-	if o.replaces(b, a) {
+	if o.replaces(b, a) || o.follows(a, b) {
 		return true
 	}
 	for c, u := range o.Units {
-		if u.Target.Wanted() && o.replaces(b, c) && o.replacesBack(c, a, seen) {
+		if u.Target.Wanted() && (o.replaces(b, c) || o.follows(c, b)) && o.replacesBack(c, a, seen) {
 			return true
 		}
 	}

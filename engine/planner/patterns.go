@@ -29,8 +29,11 @@ type pattern struct {
 	waiters map[*job]struct{} // of both kinds: those that wait for a place
 }
 
-// tally counts seats by presence; index away is not used.
-type tally struct{ authors, covered [held + 1]int32 }
+// tally counts the seats of both kinds on one machine.
+type tally struct{ authors, covered seatCounts }
+
+// seatCounts counts seats by presence; index away is not used.
+type seatCounts [held + 1]int32
 
 type patternKey struct {
 	relation

@@ -236,8 +236,7 @@ func (p *Planner) rank(j *job, ranks map[*job]int) int {
 	r := 0
 	switch {
 	case !j.wanted():
-		ranks[j] = -3
-		return -3
+		r = -3
 	case len(j.takes) > 0:
 		r = -2
 	case len(j.wants) > 0:
@@ -246,13 +245,16 @@ func (p *Planner) rank(j *job, ranks map[*job]int) int {
 		return 0
 	}
 	ranks[j] = r // for those that follow themselves, which come anywhere
+	if !j.wanted() {
+		return r
+	}
 	depth := 0
 	for _, name := range j.req.MachineOf {
 		if l := p.jobs[name]; l != nil {
-			depth = max(depth, (p.rank(l, ranks)+2)/3+1)
+			depth = max(depth, (p.rank(l, ranks)+3)/4+1)
 		}
 	}
-	ranks[j] = 3*depth + r
+	ranks[j] = 4*depth + r
 	return ranks[j]
 }
 

@@ -18,28 +18,32 @@ func (j *job) replacesUnit(v *job) bool {
 	return false
 }
 
-// replacesBack reports whether v replaces j, itself or through others. Units
-// that replace each other in a circle would chase each other for ever: they
-// only keep off each other's machines.
+// replacesBack reports whether moving v can make j move in turn: because v
+// replaces j, or j follows v, or through others that are moved on the way.
+// Units in such a circle would chase each other for ever: they only keep off
+// each other's machines.
 func (p *Planner) replacesBack(v, j *job) bool {
-	if v.replacesUnit(j) {
-		return true
-	}
-	seen := map[*job]struct{}{v: {}}
+	seen := map[*job]struct{}{}
 	next := []*job{v}
+	push := func(y *job) {
+		if _, ok := seen[y]; !ok && y.wanted() && (len(y.takes) > 0 || len(p.followers[y.name]) > 0) {
+			seen[y] = struct{}{}
+			next = append(next, y)
+		}
+	}
 	for len(next) > 0 {
 		x := next[len(next)-1]
 		next = next[:len(next)-1]
-		if x.replacesUnit(j) {
+		if _, follows := p.followers[x.name][j]; follows || x.replacesUnit(j) {
 			return true
 		}
 		for _, g := range x.takes {
 			for y := range g.covered {
-				if _, ok := seen[y]; !ok && y.wanted() && len(y.takes) > 0 {
-					seen[y] = struct{}{}
-					next = append(next, y)
-				}
+				push(y)
 			}
+		}
+		for f := range p.followers[x.name] {
+			push(f)
 		}
 	}
 	return false

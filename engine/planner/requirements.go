@@ -38,6 +38,7 @@ func (p *Planner) settle() {
 func (p *Planner) reread(j *job) (resort bool) {
 	p.rest(j)
 	p.mark(j)
+	j.fresh = true
 	wakeAll(p, j.wants)
 	wakeAll(p, j.takes)
 	p.patterns.untie(j, j.wants)
