@@ -113,7 +113,10 @@ type UnitStatus struct {
 	CurrentState unit.Target `json:"currentState,omitempty"`
 	Hash         unit.Hash   `json:"hash,omitempty"`
 	Global       bool        `json:"global,omitempty"`
-	Restart      uint64      `json:"restart,omitempty"` // restarts asked for so far
+	// ServiceType is a service's Type= (simple, oneshot, notify, ...): what
+	// "started" means for it. Empty for other units.
+	ServiceType string `json:"serviceType,omitempty"`
+	Restart     uint64 `json:"restart,omitempty"` // restarts asked for so far
 	// Placements is what machines are told to do with the unit.
 	Placements []Placement `json:"placements,omitempty"`
 	// States is what machines say of it.

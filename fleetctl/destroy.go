@@ -48,7 +48,7 @@ func (c *cli) destroy(ctx context.Context, args []string, block blocking) error 
 	})
 	destroying := map[*step]bool{}
 	w := &wait{
-		cli: c, session: s, attempts: block.attempts,
+		cli: c, session: s, attempts: block.attempts, goesOn: "fleet goes on without being waited for.",
 		judge: func(st *step, status api.UnitStatus) outcome {
 			if status.Destroying {
 				destroying[st] = true

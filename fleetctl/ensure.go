@@ -126,15 +126,16 @@ func (c *cli) planExisting(st *step, file *localFile, opts ensureOptions) (*loca
 	switch {
 	case opts.target == unit.TargetInactive: // submitted it is
 	case opts.target == unit.TargetLoaded && was.DesiredState.Wanted():
-		st.await = !st.before.Global
+		// A unit that is launched is loaded, too: load stops nothing.
+		st.await = !was.Global && !loadOutcome(was).done
 	case was.DesiredState != opts.target:
 		st.send = &api.Unit{Name: st.name, DesiredState: opts.target}
 		st.await = true
 	default:
 		// Wanted already. One that has failed is started again.
 		o := launchOutcome(was)
-		st.restart = o.done && o.failed != "" && !was.Global
-		st.await = !was.Global && (st.restart || !o.done)
+		st.restart = o.failed != "" && !was.Global
+		st.await = !was.Global && (st.restart || !o.done && o.settle == 0)
 	}
 	return nil, nil
 }

@@ -9,15 +9,29 @@ import (
 	"github.com/fleet-project/fleet/unit"
 )
 
-// settleTime is how long a unit that was started must be seen inactive before
-// that counts as its end: the moment before systemd begins looks the same.
-const settleTime = 300 * time.Millisecond
+const (
+	// lingerTime is how long a simple service must be seen active: systemd calls
+	// it active before the program was even executed, and a program that isn't
+	// there fails a few milliseconds later.
+	lingerTime = 30 * time.Millisecond
+	// oneshotTime is how long a oneshot must be seen inactive before that counts
+	// as its end, if it wasn't seen to begin: the moment before looks the same.
+	oneshotTime = 300 * time.Millisecond
+	// failedTime is how long a unit must be seen failed: one that is restarted may
+	// look failed between its end and its new beginning.
+	failedTime = 150 * time.Millisecond
+	// otherTime is the same for other units, which seldom end that soon.
+	otherTime = 2 * time.Second
+)
 
 // outcome judges a unit's status by what a command waits for.
 type outcome struct {
 	done bool
-	// settle: it is done if nothing changes for settleTime.
-	settle bool
+	// settle: it is done if nothing changes for that long.
+	settle time.Duration
+	// began: systemd has begun to start it. ended: systemd says that it is down,
+	// after it had begun or before.
+	began, ended bool
 	// on is the machine that it is about, as fleetctl writes it.
 	on string
 	// machine and failed say where and why it failed; failed is empty if it
@@ -49,7 +63,7 @@ func stopOutcome(s api.UnitStatus) outcome {
 
 // outcomeOn judges by the placement that matches what is wanted, and by what its
 // machine says.
-func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState) outcome) outcome {
+func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState, api.UnitStatus) outcome) outcome {
 	if !s.Exists {
 		return outcome{done: true, failed: "it was destroyed"}
 	}
@@ -69,7 +83,7 @@ func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState
 		if said && st.Error != "" && st.Target != p.Target {
 			o = outcome{done: true, failed: st.Error}
 		} else if said && st.Target == p.Target && st.Hash == p.Hash && st.Restart >= p.Restart {
-			o = judge(st)
+			o = judge(st, s)
 		}
 		o.on, o.machine = where, p.MachineID
 		return o
@@ -82,25 +96,32 @@ func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState
 	return outcome{waiting: "a machine that it fits on"}
 }
 
-func judgeLaunched(st api.MachineState) outcome {
+func judgeLaunched(st api.MachineState, s api.UnitStatus) outcome {
+	where := legend(st.MachineID, st.PrimaryIP, false)
 	switch {
 	case st.Error != "":
 		return outcome{done: true, failed: st.Error}
+	case st.Active == "active" && st.Sub == "running" && s.ServiceType == "simple":
+		return outcome{began: true, settle: lingerTime, waiting: "its program to run on " + where}
 	case st.Active == "active" || st.Active == "reloading" || st.Active == "refreshing":
 		return outcome{done: true}
 	case st.Active == "failed":
-		return outcome{done: true, failed: resultOf(st)}
+		return outcome{failed: resultOf(st), settle: failedTime, waiting: "its end or a new beginning on " + where}
 	case st.Sub == "auto-restart" && st.Result != "":
 		return outcome{done: true, failed: resultOf(st) + "; systemd will start it again"}
 	case st.Active == "inactive" && st.Result != "":
-		return outcome{done: true, failed: resultOf(st)}
+		return outcome{failed: resultOf(st), settle: failedTime, waiting: "its end or a new beginning on " + where}
 	case st.Active == "inactive":
-		return outcome{settle: true, waiting: "systemd to start it on " + legend(st.MachineID, st.PrimaryIP, false)}
+		o := outcome{ended: true, settle: otherTime, waiting: "systemd to start it on " + where}
+		if s.ServiceType == "oneshot" {
+			o.settle = oneshotTime
+		}
+		return o
 	}
-	return outcome{waiting: fmt.Sprintf("%s (%s) on %s", st.Active, st.Sub, legend(st.MachineID, st.PrimaryIP, false))}
+	return outcome{began: true, waiting: fmt.Sprintf("%s (%s) on %s", st.Active, st.Sub, where)}
 }
 
-func judgeLoaded(st api.MachineState) outcome {
+func judgeLoaded(st api.MachineState, _ api.UnitStatus) outcome {
 	switch {
 	case st.Error != "":
 		return outcome{done: true, failed: st.Error}

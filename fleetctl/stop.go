@@ -76,7 +76,7 @@ func (c *cli) lower(ctx context.Context, args []string, l lowering, block blocki
 		did = append(did, st.name)
 	}
 	w := &wait{
-		cli: c, session: s, attempts: block.attempts,
+		cli: c, session: s, attempts: block.attempts, goesOn: "fleet goes on without being waited for.",
 		judge:   func(_ *step, status api.UnitStatus) outcome { return l.judge(status) },
 		arrived: func(st *step, o outcome) { c.printf("%s", l.say(st.name, o)) },
 	}

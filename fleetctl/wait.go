@@ -26,8 +26,12 @@ type wait struct {
 	// attempts bounds it; 0 doesn't.
 	attempts int
 
+	// goesOn says that what was asked for will happen though nobody waits.
+	goesOn string
+
 	pending  []*step
 	settling map[unit.Name]time.Time // since when nothing changed
+	began    map[unit.Name]bool      // systemd was seen to start it
 	told     map[unit.Name]string    // the explanation that was printed
 	line     *statusLine
 }
@@ -39,22 +43,27 @@ func (w *wait) run(ctx context.Context, steps []*step) error {
 			w.pending = append(w.pending, st)
 		}
 	}
-	w.settling, w.told = map[unit.Name]time.Time{}, map[unit.Name]string{}
+	w.settling, w.began, w.told = map[unit.Name]time.Time{}, map[unit.Name]bool{}, map[unit.Name]string{}
 	w.line = newStatusLine(w.cli.stderr)
 	defer w.line.clear()
+	for _, st := range w.pending {
+		w.explain(w.session.latest[st.name])
+	}
 	if w.attempts > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(w.attempts)*attemptTime, errGaveUp)
 		defer cancel()
 	}
 	ok := true
-	tick := time.NewTicker(settleTime / 3)
-	defer tick.Stop()
+	wake := time.NewTimer(0)
+	defer wake.Stop()
 	for {
-		ok = w.look() && ok
+		well, again := w.look()
+		ok = ok && well
 		if len(w.pending) == 0 {
 			break
 		}
+		wake.Reset(again)
 		select {
 		case <-ctx.Done():
 			return w.gaveUp(ctx)
@@ -66,7 +75,7 @@ func (w *wait) run(ctx context.Context, steps []*step) error {
 		case e := <-w.session.events:
 			w.session.note(e)
 			w.tell(e)
-		case <-tick.C:
+		case <-wake.C:
 		}
 	}
 	if !ok {
@@ -77,19 +86,22 @@ func (w *wait) run(ctx context.Context, steps []*step) error {
 
 var errGaveUp = errors.New("waited long enough")
 
-// look judges the units that are pending.
-func (w *wait) look() (ok bool) {
-	ok = true
+// lineTime is how often the status line is brought up to date.
+const lineTime = 200 * time.Millisecond
+
+// look judges the units that are pending. It returns whether those that are done
+// are well, and when to look again though nothing happens.
+func (w *wait) look() (ok bool, again time.Duration) {
+	ok, again = true, lineTime
 	left := w.pending[:0]
 	for _, st := range w.pending {
 		o := w.judge(st, w.session.latest[st.name])
-		if o.settle {
-			since, known := w.settling[st.name]
-			if !known {
-				w.settling[st.name] = time.Now()
-			}
-			o.done = known && time.Since(since) >= settleTime
+		if o.settle > 0 {
+			rest := w.settles(st.name, o)
+			o.done = rest <= 0
+			again = min(again, max(rest, time.Millisecond))
 		}
+		w.began[st.name] = w.began[st.name] || o.began
 		if !o.done {
 			left = append(left, st)
 			continue
@@ -102,7 +114,20 @@ func (w *wait) look() (ok bool) {
 	if len(left) > 0 {
 		w.line.show(w.waitingFor())
 	}
-	return ok
+	return ok, again
+}
+
+// settles gives how much longer a unit must stay as it is to be done.
+func (w *wait) settles(name unit.Name, o outcome) time.Duration {
+	if o.ended && w.began[name] {
+		return 0
+	}
+	since, known := w.settling[name]
+	if !known {
+		since = time.Now()
+		w.settling[name] = since
+	}
+	return o.settle - time.Since(since)
 }
 
 // tell says what an event brings that a person should know now.
@@ -165,20 +190,17 @@ func (w *wait) waitingFor() string {
 // gaveUp says what it waited for in vain, and what becomes of it.
 func (w *wait) gaveUp(ctx context.Context) error {
 	w.line.clear()
-	interrupted := !errors.Is(context.Cause(ctx), errGaveUp)
 	for _, st := range w.pending {
 		s := w.session.latest[st.name]
-		why := "was still waiting for " + w.judge(st, s).waiting
-		if x := s.Explanation; x != nil && w.told[st.name] == "" {
-			why = refusalText(*x)
-		}
-		w.cli.errorf("Unit %s: %s", st.name, why)
+		w.cli.errorf("Gave up waiting for unit %s: still waiting for %s.", st.name, w.judge(st, s).waiting)
 		if w.undo != nil {
-			w.cli.errorf("It stays %s. %s", s.DesiredState, w.undo(st.name))
+			w.cli.errorf("It stays wanted (%s). %s", s.DesiredState, w.undo(st.name))
+		} else if w.goesOn != "" {
+			w.cli.errorf("%s", w.goesOn)
 		}
 	}
-	if interrupted {
-		return &exitError{code: exitInterrupted}
+	if errors.Is(context.Cause(ctx), errGaveUp) {
+		return failed
 	}
-	return failed
+	return &exitError{code: exitInterrupted}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,11 +49,18 @@ func (e *explainer) note(u registry.Update) {
 	if e.planner == nil {
 		return
 	}
-	if u.Reset || e.told+len(e.pending) > explainerBacklog || time.Since(e.asked) > explainerIdle {
+	if u.Reset || e.told+len(e.pending) > explainerBacklog || time.Since(e.asked) > explainerIdle || slices.ContainsFunc(u.Changes, takesAway) {
 		e.planner, e.pending = nil, nil
 		return
 	}
 	e.pending = append(e.pending, u.Changes...)
+}
+
+// takesAway reports whether a placement was deleted. A planner takes that for an
+// accident unless it decided so itself, and one that only observes did not.
+func takesAway(c record.Change) bool {
+	p, ok := c.(record.PlacementChange)
+	return ok && p.New == nil
 }
 
 // explain says why a unit is where it is. The cache's lock must not be held.

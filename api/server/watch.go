@@ -202,9 +202,10 @@ func (st *stream) status(name unit.Name) api.UnitStatus {
 		since = time.Now()
 		st.unplaced[name] = since
 	}
-	// One that fits is about to be placed: there is nothing to explain unless
-	// that takes longer than it should.
-	if x, ok := s.explainer.explain(name); ok && (!x.Fits || time.Since(since) >= glance) {
+	// One that fits, or that is being moved, is about to be placed: there is
+	// nothing to explain unless that takes longer than it should.
+	moving := len(status.Placements) > 0 || len(status.States) > 0
+	if x, ok := s.explainer.explain(name); ok && (!x.Fits && !moving || time.Since(since) >= glance) {
 		status.Explanation = &x
 	}
 	return status
@@ -231,6 +232,7 @@ func (c *cache) status(name unit.Name) api.UnitStatus {
 			out.Exists, out.DesiredState, out.CurrentState = true, u.Target, c.current(name)
 		}
 		out.Hash, out.Restart, out.Global = u.File, u.Restart, c.global(name, u.File)
+		out.ServiceType = c.serviceType(name, u.File)
 	}
 	for _, id := range c.placed.sorted(name) {
 		p := c.placed[name][id]
