@@ -92,7 +92,9 @@ func operate(rt *rapid.T, t *testing.T, r *Registry, s *etcdtest.Server, link *e
 // settled waits for the follower to catch up, and compares.
 func settled(t *testing.T, rt *rapid.T, s *etcdtest.Server, r *Registry, f *follower) {
 	_, rev, err := r.SubmitUnit(t.Context(), "last.service", fmt.Appendf(nil, "# %d", s.Revision(t)), unit.TargetLoaded)
-	ok(t, err)
+	if err != nil {
+		rt.Fatal(err)
+	}
 	f.reached(t, rev)
 	got, want := f.view(), snapshotted(t, r)
 	for key := range s.All(t, string(r.keys)) {

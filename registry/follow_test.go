@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/fleet-project/fleet/registry/etcdtest"
 	"github.com/fleet-project/fleet/registry/record"
@@ -257,15 +259,19 @@ func TestFollowEnds(t *testing.T) {
 			if err := run(t.Context(), func(Update) error { return mine }); err != mine {
 				t.Errorf("with fn's error on the snapshot: %v", err)
 			}
+			var putting sync.WaitGroup
 			if err := run(t.Context(), func(u Update) error {
 				if u.Reset {
-					go shared.Put(t, r.keys.placement(record.Key{Machine: "m", Unit: "a.service"}), `{"target":"loaded"}`)
+					putting.Go(func() {
+						shared.Put(t, r.keys.placement(record.Key{Machine: "m", Unit: "a.service"}), `{"target":"loaded"}`)
+					})
 					return nil
 				}
 				return mine
 			}); err != mine {
 				t.Errorf("with fn's error on a change: %v", err)
 			}
+			putting.Wait()
 			ctx, cancel := context.WithCancel(t.Context())
 			if err := run(ctx, func(Update) error { cancel(); return nil }); err != context.Canceled {
 				t.Errorf("with ctx: %v", err)
@@ -324,7 +330,7 @@ func TestDialWithPasswordWhileEtcdIsDown(t *testing.T) {
 	_, err = c.AuthEnable(t.Context())
 	ok(t, err)
 	s.Stop()
-	r, err := Dial(Config{Endpoints: s.Endpoints(), Username: "root", Password: "secret"})
+	r, err := Dial(Config{Endpoints: s.Endpoints(), Username: "root", Password: "secret", RequestTimeout: 3 * time.Second})
 	ok(t, err)
 	t.Cleanup(func() { r.Close() })
 	s.Start(t)

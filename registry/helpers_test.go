@@ -54,7 +54,8 @@ func connect(t testing.TB, endpoints []string, prefix string) (*Registry, *logbo
 	t.Helper()
 	log, book := logrus.New(), &logbook{}
 	log.SetOutput(book)
-	r, err := Dial(Config{Endpoints: endpoints, Prefix: prefix, Log: logrus.NewEntry(log)})
+	// More than the default: test machines may be busy.
+	r, err := Dial(Config{Endpoints: endpoints, Prefix: prefix, RequestTimeout: 3 * time.Second, Log: logrus.NewEntry(log)})
 	if err != nil {
 		t.Fatal(err)
 	}

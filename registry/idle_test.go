@@ -15,10 +15,11 @@ func TestIdleWritesNothing(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.New(t) // alone: the revision is everybody's
 	r, _ := connect(t, s.Endpoints(), "")
+	const ttl = 5 * time.Second // a busy test machine must not lose it
 	p := joined(t, r, host("m", "b"), ttl)
 	running(t, p)
 	f := follow(t, r.Follow)
-	l := leading(t, r)
+	l := must(r.Campaign(t.Context(), "m", ttl))(t)
 	ok(t, l.EnsureCluster(t.Context(), ""))
 	put(t, p, "a.service", state(unit.TargetLaunched))
 	ok(t, l.Commit(t.Context(), []Write{l.PutPlacement(place("a.service"))}))

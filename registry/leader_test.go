@@ -310,7 +310,7 @@ func TestLeaderWithoutEtcd(t *testing.T) {
 	l := must(r.Campaign(t.Context(), "m", ttl))(t)
 	link.Freeze()
 	var writes []Write
-	for i := range 100 * maxOps { // 25 s of time-outs, if each had its own
+	for i := range 100 * maxOps { // over a minute of time-outs, if each had its own
 		writes = append(writes, l.PutPlacement(place(unit.Name(fmt.Sprintf("u%d.service", i)))))
 	}
 	err := l.Commit(t.Context(), writes)

@@ -79,6 +79,7 @@ func (s *Server) serve() error {
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	cfg.TickMs, cfg.ElectionMs, cfg.UnsafeNoFsync = 10, 100, true
 	cfg.EnableGRPCGateway = false
+	cfg.BcryptCost = 4 // its least: more takes seconds under the race detector
 	client := url.URL{Scheme: "unix", Path: s.socket("client.sock")}
 	peer := url.URL{Scheme: "unix", Path: s.socket("peer.sock")}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
