@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,7 +17,27 @@ import (
 
 // terminal runs commands as somebody with a terminal would: on this machine, or
 // on a host as some user.
-type terminal func(ctx context.Context, argv ...string) *exec.Cmd
+type terminal struct {
+	command func(ctx context.Context, argv ...string) *exec.Cmd
+	// interrupt ends the fleetd dev that was started here.
+	interrupt func(ctx context.Context, dev *exec.Cmd) error
+}
+
+// here is this machine's.
+var here = terminal{
+	command: func(ctx context.Context, argv ...string) *exec.Cmd {
+		return exec.CommandContext(ctx, argv[0], argv[1:]...)
+	},
+	interrupt: func(_ context.Context, dev *exec.Cmd) error { return dev.Process.Signal(os.Interrupt) },
+}
+
+// on is a host's. The command that is seen from here is nsenter's.
+func on(h *platform.Host, command func(ctx context.Context, argv ...string) *exec.Cmd) terminal {
+	return terminal{command, func(ctx context.Context, _ *exec.Cmd) error {
+		_, err := h.Run(ctx, "pkill", "-INT", "-x", "fleetd")
+		return err
+	}}
+}
 
 // devSession is what README promises of fleetd dev: one terminal, start,
 // journal, destroy.
@@ -30,14 +49,14 @@ func devSession(t *testing.T, term terminal, fleetd, fleetctl, unit string, flag
 	defer stop()
 	say := func(args ...string) string {
 		t.Helper()
-		out, err := term(ctx, append([]string{fleetctl}, args...)...).CombinedOutput()
+		out, err := term.command(ctx, append([]string{fleetctl}, args...)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("fleetctl %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 		return string(out)
 	}
 	if err := cluster.Await(ctx, "fleetd dev to answer", func() (bool, string) {
-		out, err := term(ctx, fleetctl, "list-machines", "--no-legend").CombinedOutput()
+		out, err := term.command(ctx, fleetctl, "list-machines", "--no-legend").CombinedOutput()
 		return err == nil && len(out) > 0, string(out)
 	}); err != nil {
 		t.Fatal(err)
@@ -62,7 +81,7 @@ func devSession(t *testing.T, term terminal, fleetd, fleetctl, unit string, flag
 // startDev runs fleetd dev until stop is called, and expects it to end well.
 func startDev(t *testing.T, ctx context.Context, term terminal, argv []string) (stop func()) {
 	t.Helper()
-	cmd := term(ctx, argv...)
+	cmd := term.command(ctx, argv...)
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
@@ -70,8 +89,9 @@ func startDev(t *testing.T, ctx context.Context, term terminal, argv []string) (
 	}
 	return func() {
 		t.Helper()
-		// The process group: on a host the command is behind nsenter.
-		_ = syscall.Kill(cmd.Process.Pid, syscall.SIGTERM) // gone already: Wait tells
+		if err := term.interrupt(ctx, cmd); err != nil {
+			t.Error(err)
+		}
 		if err := cmd.Wait(); err != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			t.Errorf("fleetd dev ended with %v", err)
 		}
@@ -79,10 +99,6 @@ func startDev(t *testing.T, ctx context.Context, term terminal, argv []string) (
 			t.Logf("fleetd dev said:\n%s", log.String())
 		}
 	}
-}
-
-func here(ctx context.Context, argv ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, argv[0], argv[1:]...)
 }
 
 func TestDevHere(t *testing.T) {
@@ -105,7 +121,7 @@ func TestDevKeepsItsData(t *testing.T) {
 	root, data := cluster.Root(), t.TempDir()
 	socket := "unix://" + filepath.Join(t.TempDir(), "fleet.sock")
 	fleetctl := func(args ...string) (string, error) {
-		out, err := here(ctx, append([]string{filepath.Join(root, "bin/fleetctl"), "--endpoint", socket}, args...)...).CombinedOutput()
+		out, err := here.command(ctx, append([]string{filepath.Join(root, "bin/fleetctl"), "--endpoint", socket}, args...)...).CombinedOutput()
 		return string(out), err
 	}
 	for round := range 2 {
@@ -147,11 +163,11 @@ func TestDevOnHost(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = h.Remove() }) // else it goes with the platform
 	t.Run("root", func(t *testing.T) {
-		devSession(t, h.Command, "/usr/bin/fleetd", "/usr/bin/fleetctl", "/srv/hello.service")
+		devSession(t, on(h, h.Command), "/usr/bin/fleetd", "/usr/bin/fleetctl", "/srv/hello.service")
 	})
 	t.Run("ordinary user", func(t *testing.T) {
 		core := func(ctx context.Context, argv ...string) *exec.Cmd { return h.CommandAs(ctx, "core", argv...) }
-		devSession(t, core, "/usr/bin/fleetd", "/usr/bin/fleetctl", "/srv/hello.service")
+		devSession(t, on(h, core), "/usr/bin/fleetd", "/usr/bin/fleetctl", "/srv/hello.service")
 	})
 }
 

@@ -197,7 +197,7 @@ func (w *world) startMany(prefix string, n int, fleetOptions string) map[string]
 	if _, err := w.Any().Run(w.ctx, args...); err != nil {
 		w.t.Fatal(err)
 	}
-	return w.where(prefix)
+	return w.where(prefix + "@")
 }
 
 // running is where a unit runs, and as what process.
