@@ -33,7 +33,7 @@ unit: tools ## the tests that need no host, under the race detector
 
 .PHONY: functional
 functional: build tools ## the tests on three real hosts (as root)
-	go test -count=1 -timeout 15m ./functional/...
+	go test -count=1 -timeout 15m -v ./functional/... | grep -v '^=== '
 
 .PHONY: tools
 tools:
@@ -54,8 +54,9 @@ fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')
 
 .PHONY: bench
-bench: ## speed, as ratios to a floor measured in the same run
+bench: build ## speed, in ratios to a floor measured in the same run (as root: on real hosts too)
 	go test -run '^$$' -bench . -benchtime 1s $$(go list ./... | grep -v '/functional')
+	go test -run '^$$' -bench . -benchtime 20x ./functional
 
 .PHONY: demo
 demo: build ## three real hosts, one cluster, a docker service that survives the loss of its host

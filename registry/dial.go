@@ -33,9 +33,9 @@ const (
 )
 
 var (
-	// ErrNotFound: there is no such unit.
+	// ErrNotFound says that there is no such unit.
 	ErrNotFound = errors.New("not found")
-	// ErrDeposed: another engine leads now; nothing was changed.
+	// ErrDeposed says that another engine leads now; nothing was changed.
 	ErrDeposed = errors.New("another engine leads: nothing was changed")
 )
 

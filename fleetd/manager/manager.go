@@ -38,6 +38,7 @@ import (
 // Scope says whose systemd a Manager is.
 type Scope string
 
+// The scopes.
 const (
 	System  Scope = "system"  // PID 1
 	User    Scope = "user"    // `systemd --user` of the user we run as

@@ -256,7 +256,7 @@ func (p *private) spawn(init string) error {
 		return fmt.Errorf("starting a private systemd needs real root: a virtual machine, or a container with CAP_SYS_ADMIN that may mount (docker run --privileged): %w", err)
 	}
 	// How it ended doesn't matter, and it said why in boot.log.
-	p.watch(func() { cmd.Wait() })
+	p.watch(func() { _ = cmd.Wait() })
 	p.id.PID = cmd.Process.Pid
 	if p.id.StartTime, err = startTime(p.id.PID); err == nil {
 		if p.pidfd, err = p.id.alive(); err == nil && p.pidfd < 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,8 +32,8 @@ func onDev(ctx context.Context, s *stage) (err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- dev.Wait() }()
 	defer func() {
-		_ = dev.Process.Signal(syscall.SIGTERM) // it may have ended by itself
-		<-ended
+		_ = dev.Process.Signal(syscall.SIGTERM) // it may have ended by itself already
+		err = errors.Join(err, <-ended)
 	}()
 	run := func(args ...string) error {
 		cmd := exec.CommandContext(ctx, filepath.Join(cluster.Root(), "bin", "fleetctl"), args...)

@@ -105,7 +105,7 @@ func probeNamespaces() error {
 	if err := unix.Mount("tmpfs", "/mnt", "tmpfs", 0, "size=1m"); err != nil {
 		return fmt.Errorf(need+"tmpfs mount: %w", err)
 	}
-	defer unix.Unmount("/mnt", unix.MNT_DETACH)
+	defer func() { _ = unix.Unmount("/mnt", unix.MNT_DETACH) }() // the namespace goes anyway
 	if err := unix.Mknod("/mnt/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); err != nil {
 		return fmt.Errorf(need+"device nodes: %w", err)
 	}
@@ -117,7 +117,7 @@ func probeNamespaces() error {
 	if err := unix.Mount("overlay", "/mnt/root", "overlay", 0, "lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work"); err != nil {
 		return fmt.Errorf("real hosts need overlayfs: %w", err)
 	}
-	defer unix.Unmount("/mnt/root", unix.MNT_DETACH)
+	defer func() { _ = unix.Unmount("/mnt/root", unix.MNT_DETACH) }()
 	if err := addBridge("probe0"); err != nil {
 		return fmt.Errorf("real hosts need a network bridge (kernel module bridge): %w", err)
 	}

@@ -62,7 +62,8 @@ func startReaper(dir string) (*os.File, error) {
 		w.Close()
 		return nil, err
 	}
-	go cmd.Wait()
+	// It ends with the pipe that is returned, or outlives this process.
+	go func() { _ = cmd.Wait() }()
 	return w, nil
 }
 

@@ -30,6 +30,7 @@ type Host struct {
 // State is what a host is doing.
 type State string
 
+// The states of a host.
 const (
 	Off     State = "off"
 	Booting State = "booting" // or going down: its systemd isn't there

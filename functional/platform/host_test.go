@@ -23,10 +23,6 @@ func mustRun(t *testing.T, h *Host, script string) string {
 	return strings.TrimSpace(out)
 }
 
-// noClock says whether a process may set the clock, which all hosts share. It
-// reads that from its capabilities: trying it out would be too late.
-const noClock = `awk '/^CapBnd/ {print substr($2, 10, 1) ~ /[2367abef]/ ? "with" : "without"}'`
-
 func TestHostIsAHost(t *testing.T) {
 	t.Parallel()
 	layer := t.TempDir()

@@ -10,40 +10,40 @@ import (
 // which etcd made them.
 type Change interface{ isChange() }
 
-// ClusterChange: the key that names the cluster.
+// ClusterChange is about the key that names the cluster.
 type ClusterChange struct{ New, Old *Cluster }
 
-// FileChange: a unit file's text, by its hash. Text is nil when it is gone.
+// FileChange is about a unit file's text, by its hash. Text is nil when it is gone.
 type FileChange struct {
 	Hash unit.Hash
 	Text []byte
 }
 
-// UnitChange: what the user wants of a unit.
+// UnitChange is about what the user wants of a unit.
 type UnitChange struct {
 	Name     unit.Name
 	New, Old *Unit
 }
 
-// PlacementChange: what a machine is told to do with a unit.
+// PlacementChange is about what a machine is told to do with a unit.
 type PlacementChange struct {
 	Key
 	New, Old *Spec
 }
 
-// StateChange: what a machine says of a unit.
+// StateChange is about what a machine says of a unit.
 type StateChange struct {
 	Key
 	New, Old *State
 }
 
-// MachineChange: a machine's presence.
+// MachineChange is about a machine's presence.
 type MachineChange struct {
 	ID       machine.ID
 	New, Old *machine.Machine
 }
 
-// OverridesChange: the operator's words on a machine.
+// OverridesChange is about the operator's words on a machine.
 type OverridesChange struct {
 	ID       machine.ID
 	New, Old *Overrides
