@@ -1,0 +1,102 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fleet-project/fleet/api/server"
+	"github.com/fleet-project/fleet/unit"
+	"pgregory.net/rapid"
+)
+
+// While units come and go between the pages, each unit that stays is in exactly
+// one of them.
+func TestPagesNeitherRepeatNorDrop(t *testing.T) {
+	f := newFixture(t, server.Options{})
+	names := rapid.Custom(func(t *rapid.T) string { return fmt.Sprintf("u%03d.service", rapid.IntRange(0, 60).Draw(t, "n")) })
+	rapid.Check(t, func(rt *rapid.T) {
+		for n := range f.cluster.View().Units {
+			f.change(string(n), false)
+		}
+		stay := map[string]bool{}
+		for _, n := range rapid.SliceOfDistinct(names, rapid.ID).Draw(rt, "units") {
+			f.change(n, true)
+			stay[n] = true
+		}
+		limit := rapid.IntRange(1, 9).Draw(rt, "limit")
+		var got []string
+		for token := ""; ; {
+			var page struct {
+				Units         []struct{ Name string }
+				NextPageToken string
+			}
+			path := fmt.Sprintf("units?limit=%d", limit)
+			if token != "" {
+				path += "&nextPageToken=" + token
+			}
+			if err := json.Unmarshal([]byte(f.want(200, "GET", path, "", "")), &page); err != nil {
+				rt.Fatal(err)
+			}
+			if len(page.Units) > limit {
+				rt.Fatalf("a page of %d", len(page.Units))
+			}
+			for _, u := range page.Units {
+				got = append(got, u.Name)
+			}
+			if token = page.NextPageToken; token == "" {
+				break
+			}
+			for _, n := range rapid.SliceOfN(names, 0, 5).Draw(rt, "changes") {
+				_, there := f.cluster.View().Units[unit.Name(n)]
+				f.change(n, !there)
+				delete(stay, n)
+			}
+		}
+		if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != len(got) {
+			rt.Fatalf("repeats itself or isn't sorted: %v", got)
+		}
+		for n := range stay {
+			if !slices.Contains(got, n) {
+				rt.Fatalf("%s is missing of %v", n, got)
+			}
+		}
+	})
+}
+
+func (f *fixture) change(name string, there bool) {
+	if there {
+		f.want(201, "PUT", "units/"+name, body(m{"text": web, "desiredState": "inactive"}), "")
+	} else {
+		f.want(204, "DELETE", "units/"+name, "", "")
+	}
+}
+
+// Whatever a client sends, the answer has a meaning and nothing half is stored.
+func FuzzPutUnit(f *testing.F) {
+	f.Add("web.service", `{"name":"web.service","desiredState":"inactive","options":[{"section":"Unit","name":"A","value":"b"}]}`)
+	f.Add("a@.service", `{"text":"[Unit]\nA=b\\\n c\n","desiredState":"launched"}`)
+	f.Add("x", `{"text":"\ud800","desiredState":1}`)
+	f.Fuzz(func(t *testing.T, name, text string) {
+		fx := newFixture(t, server.Options{})
+		if strings.ContainsAny(name, "/?#%\\ ") || name == "" || name == "." || name == ".." {
+			t.Skip()
+		}
+		for _, c := range name {
+			if c < '!' || c > '~' {
+				t.Skip()
+			}
+		}
+		resp, answer := fx.do("PUT", "units/"+name, text)
+		if resp.StatusCode >= 500 {
+			t.Fatalf("%d %s", resp.StatusCode, answer)
+		}
+		for n, u := range fx.cluster.View().Units {
+			if _, there := fx.cluster.View().Files[u.File]; !there || string(n) != name || resp.StatusCode != 201 {
+				t.Fatalf("stored %s %+v after %d", n, u, resp.StatusCode)
+			}
+		}
+	})
+}
