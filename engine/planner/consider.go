@@ -13,7 +13,6 @@ import (
 func (p *Planner) consider(j *job) {
 	full, opened := j.full, j.opened
 	j.full, j.opened = false, nil
-	defer func() { j.fresh = false }()
 	delete(p.postponed, j)
 	if len(p.postponed) == 0 {
 		p.nextDue = time.Time{}
@@ -161,6 +160,7 @@ func (p *Planner) globalOn(j *job, h *host) {
 			return
 		}
 		p.put(s, "")
+		p.disturb(j, h)
 	case p.fits(j, h, enter, nil):
 		p.put(p.seat(j, h), "a global unit that fits here")
 	}
@@ -209,9 +209,7 @@ func (p *Planner) considerSingle(j *job, all bool, opened []*host) {
 		case keep.lost:
 			p.rewrite(keep) // that starts nothing
 		}
-		if len(j.takes) > 0 {
-			p.evict(j, keep.host)
-		}
+		p.disturb(j, keep.host)
 		return
 	}
 	for _, s := range sit.absent {
@@ -337,86 +335,4 @@ func (sit situation) pick() *seat {
 		best = sit.strays[0]
 	}
 	return best
-}
-
-// put tells a machine to run the unit as it is wanted, if it isn't told so.
-func (p *Planner) put(s *seat, reason string) {
-	spec := s.job.spec()
-	if s.placed && !s.lost && s.spec == spec {
-		return
-	}
-	switch {
-	case reason != "":
-	case s.lost:
-		reason = "its schedule key vanished"
-	case !s.placed:
-		reason = "it runs here without having been told"
-	default:
-		reason = changed(s.spec, spec)
-	}
-	p.out.seat(s, rankPlace, Place{Key: s.key(), Spec: spec, Reason: reason})
-	p.write(s, spec)
-}
-
-// changed says what differs, for the log.
-func changed(was, is record.Spec) string {
-	switch {
-	case was.Target != is.Target:
-		return fmt.Sprintf("it was %s", was.Target)
-	case was.File != is.File:
-		return fmt.Sprintf("its file is now %s", is.File.Short())
-	}
-	return "it is to be restarted"
-}
-
-// rewrite writes a schedule key anew, as it was.
-func (p *Planner) rewrite(s *seat) {
-	const reason = "its schedule key vanished"
-	if s.withdrawn() {
-		p.withdraw(s, reason)
-		return
-	}
-	p.out.seat(s, rankPlace, Place{Key: s.key(), Spec: s.spec, Reason: reason})
-	p.write(s, s.spec)
-}
-
-// withdraw tells a machine to stop a unit and to forget it.
-func (p *Planner) withdraw(s *seat, reason string) {
-	if slot, ok := p.out.at[s.key()]; ok && slot.rank == rankPlace && !slot.placed && !s.said {
-		p.undo(s)
-		return
-	}
-	p.out.seat(s, rankWithdraw, Withdraw{Key: s.key(), Reason: reason})
-	p.write(s, record.Spec{Target: unit.TargetNone})
-}
-
-// undo takes a placement back that this very Step decided and another unit's
-// has made impossible: nobody has been told yet. What the unit was placed on
-// before is given back to it, and it is looked at again.
-func (p *Planner) undo(s *seat) {
-	j := s.job
-	p.mark(j)
-	for _, old := range slices.Clone(j.seats) {
-		slot, ok := p.out.at[old.key()]
-		if ok && !old.host.live() && slot.rank == rankWithdraw {
-			p.out.cancel(old)
-			old.sent = old.sent[:len(old.sent)-1]
-			p.setSpec(old, slot.spec)
-			old.lost = slot.lost
-		}
-	}
-	p.out.cancel(s)
-	p.clearSpec(s)
-}
-
-func (p *Planner) write(s *seat, spec record.Spec) {
-	s.sent = append(s.sent, spec)
-	p.setSpec(s, spec)
-}
-
-// forget ends a withdrawal.
-func (p *Planner) forget(s *seat) {
-	p.out.seat(s, rankForget, Forget{s.key()})
-	s.forgotten = true
-	p.clearSpec(s)
 }

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -143,60 +144,85 @@ func (p *Planner) whereabouts(name unit.Name, j *job) string {
 }
 
 // fitsConflicts: nothing here may be in conflict with the unit. To come it
-// must wait for those that are leaving; to stay it needn't.
+// must wait for those that are leaving, and no matter whose file has the
+// Conflicts. To stay, only its own file counts: where two can't stay together,
+// the one whose file says so leaves (see disturb).
 func (p *Planner) fitsConflicts(j *job, h *host, m mode, why *refusals) bool {
-	own := h.seats[j].in(m)
 	ok := true
+	own := h.seats[j].in(m)
 	for _, g := range j.wants {
 		n := g.at[h].covered.in(m)
 		if n == 0 || n == own && slices.Contains(j.known, g) {
 			continue
 		}
-		if m != stay && why == nil {
+		if ok = false; why == nil {
 			return false
 		}
 		for _, s := range h.sorted() {
-			if !s.bars(j, m) || !slices.Contains(s.job.known, g) {
-				continue
+			if s.job != j && s.in(m) > 0 && slices.Contains(s.job.known, g) {
+				why.addf("Conflicts=%s: %s %s here", g.glob, s.job.name, s.verb())
 			}
-			if ok = false; why == nil {
-				return false
-			}
-			why.addf("Conflicts=%s: %s %s here", g.glob, s.job.name, s.verb())
 		}
 	}
+	if m == stay {
+		return ok
+	}
 	for _, g := range inOrder(j.known, why) {
-		if g.relation != conflicts {
-			continue
-		}
 		n := g.at[h].authors.in(m)
-		if n == 0 || n == own && slices.Contains(j.wants, g) {
+		if g.relation != conflicts || n == 0 || n == own && slices.Contains(j.wants, g) {
 			continue
 		}
-		if m != stay && why == nil {
+		if ok = false; why == nil {
 			return false
 		}
 		for _, s := range h.sorted() {
-			if !s.bars(j, m) || !slices.Contains(s.job.wants, g) {
-				continue
+			if s.job != j && s.in(m) > 0 && slices.Contains(s.job.wants, g) && !matchedBy(j.wants, s.job) {
+				why.addf("%s, which %s here, has Conflicts=%s", s.job.name, s.verb(), g.glob)
 			}
-			if ok = false; why == nil {
-				return false
-			}
-			why.addf("%s, which %s here, has Conflicts=%s", s.job.name, s.verb(), g.glob)
 		}
+	}
+	for _, c := range h.claimants() {
+		if !j.conflictsWith(c) {
+			continue
+		}
+		if ok = false; why == nil {
+			return false
+		}
+		why.addf("%s, which is about to come here, and this unit conflict", c.name)
 	}
 	return ok
 }
 
-// bars reports whether a unit in that seat counts for one that is in conflict
-// with it. A unit that stays doesn't give way to one whose file is new: that
-// one is yet to be looked at, and will leave.
-func (s *seat) bars(j *job, m mode) bool {
-	if s.job == j || s.in(m) == 0 {
-		return false
+// disturb has the units looked at that can't stay on a machine because this
+// one stays: those with a Conflicts for it, and those that it replaces.
+func (p *Planner) disturb(j *job, h *host) {
+	p.evict(j, h)
+	own := h.seats[j].in(stay)
+	for _, g := range j.known {
+		n := g.at[h].authors.in(stay)
+		if g.relation != conflicts || n == 0 || n == own && slices.Contains(j.wants, g) {
+			continue
+		}
+		for o, s := range h.seats {
+			if o != j && s.counted == held && slices.Contains(o.wants, g) {
+				p.markAt(o, h)
+			}
+		}
 	}
-	return m != stay || j.fresh || !s.job.fresh || !s.job.wanted() || s.job.reqErr != nil
+}
+
+// matchedBy reports whether one of the patterns matches the unit's name.
+func matchedBy(list []*pattern, j *job) bool {
+	return slices.ContainsFunc(list, func(g *pattern) bool { return slices.Contains(j.known, g) })
+}
+
+// claimants gives the units that are to come here once others have left,
+// sorted by name.
+func (h *host) claimants() []*job {
+	if len(h.claims) == 0 {
+		return nil
+	}
+	return slices.SortedFunc(maps.Keys(h.claims), byName)
 }
 
 // fitsReplaced: no unit that replaces this one may be here, or have claimed
@@ -221,14 +247,10 @@ func (p *Planner) fitsReplaced(j *job, h *host, _ mode, why *refusals) bool {
 			}
 		}
 	}
-	var claimants []*job
-	for c := range h.claims {
-		if c.replacesUnit(j) {
-			claimants = append(claimants, c)
+	for _, c := range h.claimants() {
+		if !c.replacesUnit(j) {
+			continue
 		}
-	}
-	slices.SortFunc(claimants, byName)
-	for _, c := range claimants {
 		if ok = false; why == nil {
 			return false
 		}

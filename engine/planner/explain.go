@@ -49,32 +49,24 @@ func (p *Planner) Explain(name unit.Name) (Explanation, bool) {
 	return p.explain(j), true
 }
 
-// ExplainFile says the same of a unit that the cluster needn't have: where it
-// would fit if it were submitted with that file.
+// ExplainFile says the same of a unit that the cluster doesn't have: where it
+// would fit if it were launched with that file. It decides nothing, and leaves
+// the planner as it was. A unit of that name that the cluster does have is
+// taken to be what the file says.
 func (p *Planner) ExplainFile(name unit.Name, f *unit.File) Explanation {
-	// What is asked for is undone before anybody decides by it, and so are the
-	// marks that it leaves: the planner is as it was.
-	cluster, known := p.cluster, p.jobs[name]
-	defer func() { p.cluster = cluster }()
-	var was *record.Unit
-	if known != nil && known.rec != nil {
-		r := *known.rec
-		was = &r
+	j := p.job(name)
+	was, stale := j.rec, j.stale
+	rec := record.Unit{File: f.Hash(), Target: unit.TargetLaunched}
+	p.untie(j)
+	req, err := f.Requirements(name)
+	j.rec, j.reqErr = &rec, err
+	if err == nil && p.tie(j, req) {
+		p.classes.resort()
 	}
-	hash := f.Hash()
-	have, hadFile := p.files[hash]
-	hadText := hadFile && have.text != nil
-	if !hadText {
-		p.applyFile(record.FileChange{Hash: hash, Text: f.Text()})
-	}
-	p.setRecord(p.job(name), &record.Unit{File: hash, Target: unit.TargetLaunched})
-	p.settle()
-	out := p.explain(p.jobs[name])
-	p.setRecord(p.jobs[name], was)
-	if !hadText {
-		p.applyFile(record.FileChange{Hash: hash})
-	}
-	p.settle()
+	out := p.explain(j)
+	j.rec, j.stale = was, stale
+	p.reread(j)
+	p.dropJob(j)
 	return out
 }
 
@@ -149,8 +141,10 @@ func (p *Planner) summary(j *job, e Explanation) string {
 		return "It waits for the units that it replaces to leave " + j.claim.id.Short() + "."
 	case len(e.Machines) == 0:
 		return "It is placed nowhere: the cluster has no machines."
+	case !e.Fits && len(e.Machines) == 1:
+		return "It is placed nowhere: it doesn't fit on the only machine."
 	case !e.Fits:
-		return fmt.Sprintf("It is placed nowhere: none of %s will take it.", machines(len(e.Machines)))
+		return fmt.Sprintf("It is placed nowhere: it fits on none of %d machines.", len(e.Machines))
 	}
 	return "It is about to be placed."
 }

@@ -84,7 +84,7 @@ func (p *Planner) fitsAmong(m *job, h *host, group map[*job]struct{}) bool {
 		}
 	}
 	for c := range h.claims {
-		if _, ok := group[c]; !ok && c.replacesUnit(m) {
+		if _, ok := group[c]; !ok && (c.replacesUnit(m) || m.conflictsWith(c)) {
 			return false
 		}
 	}
@@ -93,17 +93,7 @@ func (p *Planner) fitsAmong(m *job, h *host, group map[*job]struct{}) bool {
 
 // conflictsWith reports whether one of two units has a Conflicts for the other.
 func (j *job) conflictsWith(o *job) bool {
-	for _, g := range j.wants {
-		if slices.Contains(o.known, g) {
-			return true
-		}
-	}
-	for _, g := range o.wants {
-		if slices.Contains(j.known, g) {
-			return true
-		}
-	}
-	return false
+	return j != o && (matchedBy(j.wants, o) || matchedBy(o.wants, j))
 }
 
 // inCircle reports whether a unit follows itself, through whomever. Submit

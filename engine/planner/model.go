@@ -23,7 +23,6 @@ type job struct {
 	req    unit.Requirements // of file; zero while reqErr is not nil
 	reqErr error             // why req is not known: nothing new is placed
 	stale  bool              // req and the patterns are to be read anew before the next look
-	fresh  bool              // they have been, and nobody has looked since
 
 	wants []*pattern // req.Conflicts
 	takes []*pattern // req.Replaces
@@ -52,14 +51,6 @@ func (j *job) global() bool { return j.wanted() && j.reqErr == nil && j.req.Glob
 // spec is what a machine is to be told.
 func (j *job) spec() record.Spec {
 	return record.Spec{Target: j.rec.Target, File: j.rec.File, Restart: j.rec.Restart}
-}
-
-// on finds the unit's seat on a machine, or nil.
-func (j *job) on(h *host) *seat {
-	if i, ok := j.search(h.id); ok {
-		return j.seats[i]
-	}
-	return nil
 }
 
 func (j *job) search(id machine.ID) (int, bool) {

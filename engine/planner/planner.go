@@ -211,9 +211,7 @@ func (p *Planner) run() {
 
 // order sorts units so that each is looked at after those that it follows: it
 // must know where they are. Among them, those that only leave come first, then
-// those with Replaces, for others must make way for them, and those with
-// Conflicts: where two units can't stay together, the one whose file says so
-// leaves.
+// those with Replaces, for others must make way for them.
 func (p *Planner) order(queue []*job) {
 	ranks := map[*job]int{}
 	for _, j := range queue {
@@ -236,25 +234,21 @@ func (p *Planner) rank(j *job, ranks map[*job]int) int {
 	r := 0
 	switch {
 	case !j.wanted():
-		r = -3
+		ranks[j] = -2
+		return -2
 	case len(j.takes) > 0:
-		r = -2
-	case len(j.wants) > 0:
 		r = -1
 	case len(j.req.MachineOf) == 0:
 		return 0
 	}
 	ranks[j] = r // for those that follow themselves, which come anywhere
-	if !j.wanted() {
-		return r
-	}
 	depth := 0
 	for _, name := range j.req.MachineOf {
 		if l := p.jobs[name]; l != nil {
-			depth = max(depth, (p.rank(l, ranks)+3)/4+1)
+			depth = max(depth, (p.rank(l, ranks)+2)/3+1)
 		}
 	}
-	ranks[j] = 4*depth + r
+	ranks[j] = 3*depth + r
 	return ranks[j]
 }
 

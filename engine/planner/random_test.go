@@ -3,6 +3,7 @@ package planner
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -55,6 +56,8 @@ type world struct {
 	twin *Planner
 	// late: the planner hears of things with a delay.
 	late bool
+	// snapshot: what the twin hears first may come in any order.
+	snapshot bool
 	// vanished are the placements that somebody took away by hand since the
 	// planner last planned.
 	vanished map[record.Key]record.Spec
@@ -115,19 +118,21 @@ func (w *world) actions() map[string]func(*rapid.T) {
 				w.agent(k)
 			}
 		},
-		"load":     edit(func(u *record.Unit) { u.Target = unit.TargetLoaded }),
-		"launch":   edit(func(u *record.Unit) { u.Target = unit.TargetLaunched }),
-		"unload":   edit(func(u *record.Unit) { u.Target = unit.TargetInactive }),
-		"destroy":  edit(func(u *record.Unit) { u.Target = unit.TargetDestroyed }),
-		"restart":  edit(func(u *record.Unit) { u.Restart++ }),
-		"join":     func(*rapid.T) { w.join(w.drawHost()) },
-		"join2":    func(*rapid.T) { w.join(w.drawHost()) },
-		"die":      func(*rapid.T) { w.lose(w.drawHost(), true) },
-		"cut off":  func(*rapid.T) { w.lose(w.drawHost(), false) },
-		"relabel":  func(*rapid.T) { w.relabel(w.drawHost(), false) },
-		"leave":    func(*rapid.T) { w.relabel(w.drawHost(), true) },
-		"cordon":   func(*rapid.T) { w.overrides(w.drawHost(), &record.Overrides{Cordoned: true}) },
-		"override": func(*rapid.T) { w.overrides(w.drawHost(), &record.Overrides{Metadata: map[string]string{"region": "eu"}}) },
+		"load":    edit(func(u *record.Unit) { u.Target = unit.TargetLoaded }),
+		"launch":  edit(func(u *record.Unit) { u.Target = unit.TargetLaunched }),
+		"unload":  edit(func(u *record.Unit) { u.Target = unit.TargetInactive }),
+		"destroy": edit(func(u *record.Unit) { u.Target = unit.TargetDestroyed }),
+		"restart": edit(func(u *record.Unit) { u.Restart++ }),
+		"join":    func(*rapid.T) { w.join(w.drawHost()) },
+		"join2":   func(*rapid.T) { w.join(w.drawHost()) },
+		"die":     func(*rapid.T) { w.lose(w.drawHost(), true) },
+		"cut off": func(*rapid.T) { w.lose(w.drawHost(), false) },
+		"relabel": func(*rapid.T) { w.relabel(w.drawHost(), false) },
+		"leave":   func(*rapid.T) { w.relabel(w.drawHost(), true) },
+		"cordon":  func(*rapid.T) { w.overrides(w.drawHost(), &record.Overrides{Cordoned: true}) },
+		"override": func(*rapid.T) {
+			w.overrides(w.drawHost(), &record.Overrides{Metadata: map[string]string{"region": "eu"}})
+		},
 		"uncordon": func(*rapid.T) { w.overrides(w.drawHost(), nil) },
 		"vanish": func(t *rapid.T) {
 			if k, ok := anyKey(t, w.view.Schedule); ok {
@@ -155,6 +160,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		},
 		"new leader": func(*rapid.T) {
 			w.newLeader()
+			w.snapshot = true
 			clear(w.vanished)
 			w.twin = New(Config{Grace: grace})
 		},
@@ -186,6 +192,10 @@ func (w *world) plan(after time.Duration) Plan {
 		n = rapid.IntRange(0, n).Draw(w.t, "heard")
 	}
 	heard := slices.Concat(w.pending[:n]...)
+	var first []record.Change
+	if n > 0 {
+		first = w.pending[0]
+	}
 	was := oracle{clone(w.view)}
 	for k, spec := range w.vanished {
 		if _, ok := was.Schedule[k]; !ok {
@@ -193,6 +203,10 @@ func (w *world) plan(after time.Duration) Plan {
 		}
 	}
 	plan := w.stepWith(after, n)
+	if w.snapshot && n > 0 { // told in another order, it is the same
+		w.snapshot = false
+		heard = slices.Concat(shuffled(first, rapid.Uint64().Draw(w.t, "order")), heard[len(first):])
+	}
 	twin := w.twin.Step(w.now, heard)
 	for _, d := range plan.Decisions {
 		w.t.Log("  decided:", d)
@@ -483,4 +497,10 @@ func TestRandomLate(t *testing.T) {
 		w.late = false
 		w.rest()
 	})
+}
+
+func shuffled(changes []record.Change, seed uint64) []record.Change {
+	out := slices.Clone(changes)
+	rand.New(rand.NewPCG(seed, seed)).Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out
 }

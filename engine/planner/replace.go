@@ -7,15 +7,7 @@ import (
 
 // replacesUnit reports whether the unit's Replaces matches the other's name.
 func (j *job) replacesUnit(v *job) bool {
-	if j == v {
-		return false
-	}
-	for _, g := range j.takes {
-		if slices.Contains(v.known, g) {
-			return true
-		}
-	}
-	return false
+	return j != v && matchedBy(j.takes, v)
 }
 
 // replacesBack reports whether moving v can make j move in turn: because v
@@ -153,7 +145,7 @@ func (p *Planner) unclaim(j *job) {
 	}
 	j.claim = nil
 	delete(h.claims, j)
-	for _, g := range j.takes {
+	for _, g := range slices.Concat(j.takes, j.wants, j.known) {
 		for w := range g.waiters {
 			p.markAt(w, h)
 		}

@@ -36,9 +36,41 @@ func (p *Planner) settle() {
 // reread reads a unit's requirements and ties it to what they name. It reports
 // whether the machines must be sorted into classes anew.
 func (p *Planner) reread(j *job) (resort bool) {
-	p.rest(j)
+	p.untie(j)
 	p.mark(j)
-	j.fresh = true
+	if j.file == nil {
+		return false
+	}
+	req, err := j.file.read(j.name)
+	if j.reqErr = err; err != nil {
+		return false
+	}
+	return p.tie(j, req)
+}
+
+// tie makes requirements the unit's own, in all indexes.
+func (p *Planner) tie(j *job, req unit.Requirements) (resort bool) {
+	j.req = req
+	j.wants = p.patterns.tie(j, conflicts, req.Conflicts)
+	j.takes = p.patterns.tie(j, replaces, req.Replaces)
+	for _, leader := range req.MachineOf {
+		if p.followers[leader] == nil {
+			p.followers[leader] = map[*job]struct{}{}
+		}
+		p.followers[leader][j] = struct{}{}
+	}
+	for _, r := range req.Metadata {
+		if p.classes.ask(r.Key) {
+			resort = true
+		}
+	}
+	return resort
+}
+
+// untie undoes tie, and wakes those whom the unit may have kept away from
+// somewhere.
+func (p *Planner) untie(j *job) {
+	p.rest(j)
 	wakeAll(p, j.wants)
 	wakeAll(p, j.takes)
 	p.patterns.untie(j, j.wants)
@@ -50,26 +82,6 @@ func (p *Planner) reread(j *job) (resort bool) {
 		}
 	}
 	j.wants, j.takes, j.req, j.reqErr = nil, nil, unit.Requirements{}, nil
-	if j.file == nil {
-		return false
-	}
-	if j.req, j.reqErr = j.file.read(j.name); j.reqErr != nil {
-		return false
-	}
-	j.wants = p.patterns.tie(j, conflicts, j.req.Conflicts)
-	j.takes = p.patterns.tie(j, replaces, j.req.Replaces)
-	for _, leader := range j.req.MachineOf {
-		if p.followers[leader] == nil {
-			p.followers[leader] = map[*job]struct{}{}
-		}
-		p.followers[leader][j] = struct{}{}
-	}
-	for _, r := range j.req.Metadata {
-		if p.classes.ask(r.Key) {
-			resort = true
-		}
-	}
-	return resort
 }
 
 // wakeAll has everybody look again whom these patterns may have kept away from

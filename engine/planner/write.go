@@ -1,0 +1,94 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// Every decision about a schedule key goes through here: it is drafted, and
+// the seat is from then on what it will be once the decision is committed.
+
+// put tells a machine to run the unit as it is wanted, if it isn't told so.
+func (p *Planner) put(s *seat, reason string) {
+	spec := s.job.spec()
+	if s.placed && !s.lost && s.spec == spec {
+		return
+	}
+	switch {
+	case reason != "":
+	case s.lost:
+		reason = "its schedule key vanished"
+	case !s.placed:
+		reason = "it runs here without having been told"
+	default:
+		reason = changed(s.spec, spec)
+	}
+	p.out.seat(s, rankPlace, Place{Key: s.key(), Spec: spec, Reason: reason})
+	p.write(s, spec)
+}
+
+// changed says what differs, for the log.
+func changed(was, is record.Spec) string {
+	switch {
+	case was.Target != is.Target:
+		return fmt.Sprintf("it was %s", was.Target)
+	case was.File != is.File:
+		return fmt.Sprintf("its file is now %s", is.File.Short())
+	}
+	return "it is to be restarted"
+}
+
+// rewrite writes a schedule key anew, as it was.
+func (p *Planner) rewrite(s *seat) {
+	const reason = "its schedule key vanished"
+	if s.withdrawn() {
+		p.withdraw(s, reason)
+		return
+	}
+	p.out.seat(s, rankPlace, Place{Key: s.key(), Spec: s.spec, Reason: reason})
+	p.write(s, s.spec)
+}
+
+// withdraw tells a machine to stop a unit and to forget it.
+func (p *Planner) withdraw(s *seat, reason string) {
+	if slot, ok := p.out.at[s.key()]; ok && slot.rank == rankPlace && !slot.placed && !s.said {
+		p.undo(s)
+		return
+	}
+	p.out.seat(s, rankWithdraw, Withdraw{Key: s.key(), Reason: reason})
+	p.write(s, record.Spec{Target: unit.TargetNone})
+}
+
+// undo takes a placement back that this very Step decided and another unit's
+// has made impossible: nobody has been told yet. What the unit was placed on
+// before is given back to it, and it is looked at again.
+func (p *Planner) undo(s *seat) {
+	j := s.job
+	p.mark(j)
+	for _, old := range slices.Clone(j.seats) {
+		slot, ok := p.out.at[old.key()]
+		if ok && !old.host.live() && slot.rank == rankWithdraw {
+			p.out.cancel(old)
+			old.sent = old.sent[:len(old.sent)-1]
+			p.setSpec(old, slot.spec)
+			old.lost = slot.lost
+		}
+	}
+	p.out.cancel(s)
+	p.clearSpec(s)
+}
+
+func (p *Planner) write(s *seat, spec record.Spec) {
+	s.sent = append(s.sent, spec)
+	p.setSpec(s, spec)
+}
+
+// forget ends a withdrawal.
+func (p *Planner) forget(s *seat) {
+	p.out.seat(s, rankForget, Forget{s.key()})
+	s.forgotten = true
+	p.clearSpec(s)
+}
