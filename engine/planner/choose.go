@@ -96,8 +96,8 @@ func (c *class) scan(j *job, best *host, least int, fits func(*host) bool) *host
 		for i := range l.hosts {
 			h := l.hosts[(from+i)%len(l.hosts)]
 			if best != nil && !j.better(h, best) {
-				if l.load == best.load && j.instancesOn(best) <= least {
-					break // the rest of the level is further off still
+				if l.load == best.load && j.instancesOn(best) <= least && j.byDistance(h, best) > 0 {
+					break // so is the rest of the level, by its distance alone
 				}
 				continue
 			}

@@ -2,32 +2,279 @@ package planner
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
+	"github.com/google/go-cmp/cmp"
 )
 
-func TestLostMachineIsSpread(t *testing.T) {
+// loads counts the units on each machine that are placed there.
+func (s *sim) loads() map[string]int {
+	out := map[string]int{}
+	for k, spec := range s.view.Schedule {
+		if spec.Target != unit.TargetNone {
+			out[short(k.Machine)]++
+		}
+	}
+	return out
+}
+
+func withMachines(names ...string) *sim {
 	s := newSim()
-	for _, n := range []string{"a", "b", "c"} {
+	for _, n := range names {
 		s.machine(machine.Machine{ID: id(n)})
 	}
-	for i := range 9 {
-		s.submit(unit.Name(fmt.Sprintf("web@%d.service", i)), unit.TargetLaunched, "[Service]\nExecStart=/bin/true\n")
+	return s
+}
+
+func TestSpread(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		do   func(*sim)
+		want map[string]int
+	}{
+		{"by load", func(s *sim) {
+			for i := range 9 {
+				s.submit(unit.Name(fmt.Sprintf("u%d.service", i)), "launched", "[Service]\n")
+			}
+		}, map[string]int{"a": 3, "b": 3, "c": 3}},
+		{"what a lost machine had goes to all others", func(s *sim) {
+			for i := range 12 {
+				s.submit(unit.Name(fmt.Sprintf("u%d.service", i)), "launched", "[Service]\n")
+			}
+			s.settle()
+			s.lose(id("a"), true)
+		}, map[string]int{"b": 6, "c": 6}},
+		{"a pinned unit counts", func(s *sim) {
+			for i := range 2 {
+				s.submit(unit.Name(fmt.Sprintf("a%d.service", i)), "launched", "[X-Fleet]\nMachineID=a0000000\n")
+			}
+			s.settle()
+			for i := range 4 {
+				s.submit(unit.Name(fmt.Sprintf("u%d.service", i)), "launched", "[Service]\n")
+			}
+		}, map[string]int{"a": 2, "b": 2, "c": 2}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := withMachines("a", "b", "c")
+			tt.do(s)
+			s.settle()
+			if d := cmp.Diff(tt.want, s.loads()); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// TestSpreadInstances: with the load the same everywhere, the instances of one
+// template don't end up together, in however many classes the machines are.
+func TestSpreadInstances(t *testing.T) {
+	for _, rule := range []string{"", "MachineMetadata=none!=1\nMachineMetadata=n!=99"} {
+		s := newSim()
+		for i := range 8 {
+			s.machine(machine.Machine{ID: id(fmt.Sprint(i + 1)), Metadata: map[string]string{"n": fmt.Sprint(i)}})
+		}
+		for round := range 3 { // each template's instances fill one level of load
+			for i := range 8 {
+				s.submit(unit.Name(fmt.Sprintf("%c@%d.service", 'a'+round, i)), "launched", "[X-Fleet]\n"+rule+"\n")
+				s.step(0)
+			}
+		}
+		// Two of each machine's three go; the load is the same, the rest isn't.
+		for i := range 8 {
+			s.edit(unit.Name(fmt.Sprintf("b@%d.service", i)), func(u *record.Unit) { u.Target = "inactive" })
+		}
+		s.settle()
+		for i := 8; i < 16; i++ {
+			s.submit(unit.Name(fmt.Sprintf("b@%d.service", i)), "launched", "[X-Fleet]\n"+rule+"\n")
+			s.submit(unit.Name(fmt.Sprintf("d@%d.service", i)), "launched", "[X-Fleet]\n"+rule+"\n")
+		}
+		s.settle()
+		per := map[string]int{}
+		for k, spec := range s.view.Schedule {
+			tmpl, _ := k.Unit.Template()
+			if spec.Target != unit.TargetNone {
+				per[short(k.Machine)+" "+string(tmpl)]++
+			}
+		}
+		for key, n := range per {
+			if n != 1 {
+				t.Errorf("with %q: %d instances: %s", rule, n, key)
+			}
+		}
+	}
+}
+
+// TestTies: machines that are equal get units in no order of their names, and
+// the same in every process.
+func TestTies(t *testing.T) {
+	got := map[string]int{}
+	var first []string
+	for i := range 300 {
+		s := withMachines("a", "b", "c", "d", "e", "f")
+		name := unit.Name(fmt.Sprintf("u%d.service", i))
+		s.submit(name, "launched", "[Service]\n")
+		s.settle()
+		on := short(s.placed(name, false)[0])
+		got[on]++
+		if i < 12 {
+			first = append(first, on)
+		}
+	}
+	if len(got) != 6 {
+		t.Errorf("some machine never gets a unit: %v", got)
+	}
+	// Written down once: another value means that an upgrade of the leader
+	// would decide otherwise than the one before.
+	if want := "ecddededddde"; strings.Join(first, "") != want {
+		t.Errorf("ties are broken as %s, not as %s", strings.Join(first, ""), want)
+	}
+}
+
+// TestSearch compares the choice with one that looks at every machine.
+func TestSearch(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	s := newSim()
+	for i := range 60 {
+		s.machine(machine.Machine{ID: id(fmt.Sprintf("%02d", i+10)), Metadata: map[string]string{
+			"zone": fmt.Sprint(i % 3), "odd": fmt.Sprint(i % 2)}})
+	}
+	texts := []string{"", "MachineMetadata=zone=1", "MachineMetadata=odd=1\nMachineMetadata=zone!=0", "Conflicts=%p@*"}
+	for i := range 400 {
+		name := unit.Name(fmt.Sprintf("t%d@%d.service", rng.IntN(12), i))
+		s.submit(name, "launched", "[X-Fleet]\n"+texts[rng.IntN(len(texts))]+"\n")
+		s.planner.Observe(slices.Concat(s.pending...))
+		s.pending = nil
+		j := s.planner.jobs[name]
+		var want *host
+		for _, h := range s.planner.hosts {
+			if s.planner.fits(j, h, enter, nil) && (want == nil || j.better(h, want)) {
+				want = h
+			}
+		}
+		plan := s.step(0)
+		if want == nil {
+			if len(plan.Decisions) > 0 {
+				t.Fatalf("%s fits nowhere, but: %v", name, plan.Decisions)
+			}
+			continue
+		}
+		if got := plan.Decisions[0].(Place).Machine; got != want.id {
+			t.Fatalf("%s goes to %s, though %s is better", name, short(got), short(want.id))
+		}
+	}
+}
+
+// TestEchoLate: the planner's own writes come back after it has decided anew,
+// one at a time.
+func TestEchoLate(t *testing.T) {
+	s := withMachines("a")
+	s.submit("web.service", "launched", "[Service]\n")
+	key := record.Key{Machine: id("a"), Unit: "web.service"}
+	spec := s.step(0).Decisions[0].(Place).Spec
+	for _, target := range []unit.Target{"loaded", "launched", "inactive"} {
+		s.edit("web.service", func(u *record.Unit) { u.Target = target })
+		if plan := s.stepNewest(); len(plan.Decisions) != 1 {
+			t.Fatalf("%s: %v", target, plan.Decisions)
+		}
+	}
+	loaded, none := spec, record.Spec{Target: unit.TargetNone}
+	loaded.Target = "loaded"
+	for _, echo := range []record.Spec{spec, loaded, spec, none} {
+		plan := s.planner.Step(s.now, []record.Change{record.PlacementChange{Key: key, New: &echo}})
+		if len(plan.Decisions) > 0 {
+			t.Fatalf("the echo %v made decisions: %v", echo, plan.Decisions)
+		}
+	}
+}
+
+// stepNewest plans with the last transaction only, as if the echoes of all
+// others were still on their way, and commits nothing.
+func (s *sim) stepNewest() Plan {
+	last := s.pending[len(s.pending)-1]
+	s.pending = nil
+	return s.planner.Step(s.now, last)
+}
+
+// TestWakeIsMinimal: nothing pending, nothing to wake for; and the time that is
+// given is enough.
+func TestWake(t *testing.T) {
+	s := withMachines("a", "b")
+	s.submit("web.service", "launched", "[X-Fleet]\nMachineMetadata=no!=1\n")
+	if plan := s.step(0); !plan.Wake.IsZero() {
+		t.Errorf("wakes at %v for nothing", plan.Wake)
+	}
+	s.settle()
+	on := s.placed("web.service", false)[0]
+	s.lose(on, true)
+	s.newLeader()
+	plan := s.step(time.Second)
+	if want := s.now.Add(grace); !plan.Wake.Equal(want) {
+		t.Errorf("wakes at %v, not at %v", plan.Wake, want)
+	}
+	if plan := s.step(grace - 1); len(plan.Decisions) > 0 {
+		t.Errorf("moves before the time: %v", plan.Decisions)
+	}
+	if plan := s.step(1); len(plan.Decisions) != 2 || !plan.Wake.IsZero() {
+		t.Errorf("at the time: %v, wake %v", plan.Decisions, plan.Wake)
+	}
+}
+
+func TestExplainFile(t *testing.T) {
+	s := withMachines("a", "b")
+	s.submit("db.service", "launched", "[X-Fleet]\nMachineID=a0000000\n")
+	s.settle()
+	f, err := unit.Parse([]byte("[X-Fleet]\nConflicts=db*\nMachineMetadata=disk!=hdd\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := s.planner.ExplainFile("new.service", f)
+	if !e.Fits || len(e.Machines) != 2 || e.Machines[0].Fits || !e.Machines[1].Fits {
+		t.Errorf("got %+v", e)
+	}
+	if got := e.Machines[0].Reasons; !slices.Equal(got, []string{"Conflicts=db*: db.service runs here"}) {
+		t.Errorf("reasons: %q", got)
+	}
+	if _, ok := s.planner.Explain("new.service"); ok {
+		t.Error("the cluster has the unit now")
+	}
+	if len(s.planner.patterns.all) > 0 {
+		t.Error("its patterns are still there")
+	}
+	if plan := s.step(0); len(plan.Decisions) > 0 {
+		t.Errorf("asking made decisions: %v", plan.Decisions)
+	}
+}
+
+// TestForgets: nothing is kept in memory of what is gone.
+func TestForgets(t *testing.T) {
+	s := withMachines("a", "b")
+	for i := range 20 {
+		s.submit(unit.Name(fmt.Sprintf("u@%d.service", i)), "launched", fmt.Sprintf("[X-Fleet]\nConflicts=v@%d*\nReplaces=\n# %d\n", i, i))
+	}
+	s.settle()
+	for i := range 20 {
+		s.edit(unit.Name(fmt.Sprintf("u@%d.service", i)), func(u *record.Unit) { u.Target = unit.TargetDestroyed })
 	}
 	s.settle()
 	s.lose(id("a"), true)
-	s.settle()
-	load := map[machine.ID]int{}
-	for i := range 9 {
-		on := s.placed(unit.Name(fmt.Sprintf("web@%d.service", i)), false)
-		if len(on) != 1 {
-			t.Fatalf("unit %d is placed on %v", i, on)
+	s.lose(id("b"), true)
+	s.step(0)
+	p := s.planner
+	for what, n := range map[string]int{
+		"jobs": len(p.jobs), "hosts": len(p.hosts), "short": len(p.short), "files": len(p.files), "classes": len(p.classes.all),
+		"patterns": len(p.patterns.all), "prefixes": len(p.patterns.byPrefix), "lengths": len(p.patterns.lengths),
+		"followers": len(p.followers), "waiting": len(p.waiting), "postponed": len(p.postponed), "stored units": len(s.view.Units),
+		"stored files": len(s.view.Files), "stored placements": len(s.view.Schedule), "stored states": len(s.view.States),
+	} {
+		if n > 0 {
+			t.Errorf("%d %s left", n, what)
 		}
-		load[on[0]]++
-	}
-	if load[id("b")] < 4 || load[id("c")] < 4 {
-		t.Errorf("not spread over the machines left: %v", load)
 	}
 }

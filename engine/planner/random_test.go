@@ -266,12 +266,18 @@ func (w *world) judgeKeys(plan Plan) {
 // judge compares a plan with what was stored before and is stored now.
 func (w *world) judge(was oracle, plan Plan) {
 	is := oracle{w.view}
+	ran := oracle{clone(was.View)} // what runs without having been told is there as well
+	for k, st := range was.States {
+		if _, told := was.Schedule[k]; !told && st.Target.Wanted() {
+			ran.Schedule[k] = st.Spec
+		}
+	}
 	for _, d := range plan.Decisions {
 		switch d := d.(type) {
 		case Place:
 			w.judgePlace(was, is, d)
 		case Withdraw:
-			w.judgeWithdraw(was, is, d)
+			w.judgeWithdraw(ran, is, d)
 		case Forget:
 			if st := was.States[d.Key]; st.Target != unit.TargetNone {
 				w.t.Fatalf("%v: not acknowledged", d)
