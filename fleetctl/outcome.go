@@ -51,6 +51,9 @@ func loadOutcome(s api.UnitStatus) outcome { return outcomeOn(s, unit.TargetLoad
 // stopOutcome: the unit is loaded, and not launched any more. One that has no
 // place has nothing to be stopped.
 func stopOutcome(s api.UnitStatus) outcome {
+	if s.Exists && s.DesiredState == unit.TargetLaunched {
+		return outcome{waiting: "the change to be seen"}
+	}
 	if len(s.Placements) == 0 && len(running(s)) == 0 && s.DesiredState == unit.TargetLoaded {
 		return outcome{done: true}
 	}
