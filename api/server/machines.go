@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -122,11 +121,6 @@ func override(o *record.Overrides, own map[string]string, edits []edit) {
 	o.Metadata, o.Removed = metadata, removed
 }
 
-var (
-	machineID   = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	metadataKey = regexp.MustCompile(`^[A-Za-z0-9_./-]{1,128}$`)
-)
-
 // understand reads a patch of /<machine>/metadata/<key>.
 func (p patch) understand() (edit, error) {
 	parts := strings.Split(p.Path, "/")
@@ -134,17 +128,21 @@ func (p patch) understand() (edit, error) {
 		return edit{}, badRequest("path %q: want /MACHINE-ID/metadata/KEY", p.Path)
 	}
 	e := edit{machine: machine.ID(parts[1]), key: strings.NewReplacer("~1", "/", "~0", "~").Replace(parts[3])}
-	if !machineID.MatchString(parts[1]) {
-		return e, badRequest("path %q: want the machine's whole id, 32 hexadecimal digits", p.Path)
+	if _, err := machine.ParseID(parts[1]); err != nil {
+		return e, badRequest("path %q: %v", p.Path, err)
 	}
-	if !metadataKey.MatchString(e.key) {
-		return e, badRequest("path %q: a metadata key is made of letters, digits and _ . / -", p.Path)
+	if e.key == "" {
+		return e, badRequest("path %q: it ends without a key", p.Path)
 	}
 	switch p.Op {
 	case "add", "replace":
 		value, err := p.value()
 		if err != nil {
 			return e, err
+		}
+		// What no fleet.conf could say must not be said here.
+		if pair, err := machine.ParseMetadata(e.key + "=" + value); err != nil || len(pair) != 1 || pair[e.key] != value {
+			return e, badRequest("%s=%s is no metadata: want a key and a value without commas, quotes and comparisons", e.key, value)
 		}
 		e.value = &value
 	case "remove":
