@@ -18,27 +18,51 @@ import (
 // cgroupRoot is where the cgroup v2 hierarchy is mounted: /sys/fs/cgroup on
 // most machines, /sys/fs/cgroup/unified beside the hierarchies of v1.
 func cgroupRoot() (string, error) {
+	root, err := cgroupMount(func(kind, _ string) bool { return kind == "cgroup2" })
+	if err == nil && root == "" {
+		err = errors.New("no cgroup2 file system is mounted")
+	}
+	return root, err
+}
+
+// cgroupMount is where the first cgroup file system that matches is mounted, or
+// "".
+func cgroupMount(match func(kind, options string) bool) (string, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
-	var found []string
 	for lines.Scan() {
 		before, after, ok := strings.Cut(lines.Text(), " - ")
-		fields := strings.Fields(before)
-		if ok && strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 {
-			found = append(found, fields[4])
+		at, fs := strings.Fields(before), strings.Fields(after) // fs: type, source, options
+		if ok && len(at) > 4 && len(fs) > 2 && match(fs[0], fs[2]) {
+			return at[4], nil
 		}
 	}
-	if err := lines.Err(); err != nil {
+	return "", lines.Err()
+}
+
+// cgroupTwin is dir's namesake in the v1 hierarchy name=systemd, on machines
+// that have it beside v2: nspawn makes all its cgroups there as well, and
+// removes none. It is "" elsewhere.
+func cgroupTwin(dir string) (string, error) {
+	root, err := cgroupRoot()
+	if err != nil {
 		return "", err
 	}
-	if len(found) == 0 {
-		return "", errors.New("no cgroup2 file system is mounted")
+	below, err := filepath.Rel(root, dir)
+	if err != nil {
+		return "", err
 	}
-	return found[0], nil
+	twin, err := cgroupMount(func(kind, options string) bool {
+		return kind == "cgroup" && slices.Contains(strings.Split(options, ","), "name=systemd")
+	})
+	if err != nil || twin == "" {
+		return "", err
+	}
+	return filepath.Join(twin, below), nil
 }
 
 // makeCgroup makes dir and its parents below the hierarchy's root. Where it is

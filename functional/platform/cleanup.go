@@ -29,6 +29,10 @@ exec sh "$0/remove.sh"`
 
 // writeRemover puts the removal script into the platform's directory.
 func (d *description) writeRemover() error {
+	twin, err := cgroupTwin(d.Cgroup)
+	if err != nil {
+		return err
+	}
 	var b strings.Builder
 	quote := func(name, value string) {
 		fmt.Fprintf(&b, "%s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
@@ -36,6 +40,7 @@ func (d *description) writeRemover() error {
 	quote("dir", platformDir(d.Name))
 	quote("data", d.Data)
 	quote("cgroup", d.Cgroup)
+	quote("twin", twin)
 	quote("bridge", d.Net.bridge())
 	quote("mac", d.Net.MAC)
 	quote("links", d.Net.links())

@@ -70,7 +70,11 @@ func remains(t *testing.T, d description) []string {
 		t.Fatal(err)
 	}
 	found = append(found, mounts...)
-	for _, path := range []string{platformDir(d.Name), d.Data, d.Cgroup} {
+	twin, err := cgroupTwin(d.Cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{platformDir(d.Name), d.Data, d.Cgroup, twin} {
 		if _, err := os.Lstat(path); err == nil {
 			found = append(found, path)
 		}

@@ -40,6 +40,10 @@ func missingPackages() []string {
 			missing = append(missing, t.pkg)
 		}
 	}
+	// Only there is it needed: see network.setUp.
+	if _, err := lookTool("iptables"); err != nil && bridgeFiltered() {
+		missing = append(missing, "iptables")
+	}
 	return missing
 }
 

@@ -19,6 +19,10 @@ if [ -e "$cgroup/cgroup.kill" ]; then
 	done
 	rmdir "$(dirname "$cgroup")" 2>/dev/null # the last platform takes it along
 fi
+if [ -n "$twin" ] && [ -d "$twin" ]; then
+	find "$twin" -depth -type d -exec rmdir {} + 2>/dev/null
+	rmdir "$(dirname "$twin")" 2>/dev/null
+fi
 
 # Once the bridge is gone, another platform may have its name at any moment.
 ours() { [ "$(cat "/sys/class/net/$bridge/address" 2>/dev/null)" = "$mac" ]; }
@@ -44,6 +48,7 @@ rm -rf --one-file-system "$data" "$dir"
 # What is left has to be named: nobody will look for it later.
 left=
 [ -d "$cgroup" ] && left="$left $cgroup"
+[ -n "$twin" ] && [ -d "$twin" ] && left="$left $twin"
 ours && left="$left link:$bridge"
 [ -e "$data" ] && left="$left $data"
 [ -e "$dir" ] && left="$left $dir"
