@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,13 +92,16 @@ func (c *cli) settle(cmd *cobra.Command) error {
 // findEndpoint looks for a fleetd of this user's own (fleetd dev) if the user
 // couldn't use the host's.
 func findEndpoint() string {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); os.Geteuid() != 0 && dir != "" {
-		own := filepath.Join(dir, "fleet.sock")
-		if _, err := os.Stat(own); err == nil {
-			return "unix://" + own
-		}
+	if os.Geteuid() == 0 {
+		return defaultEndpoint
 	}
-	return defaultEndpoint
+	// `su` and `nsenter` don't set the variable.
+	dir := cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), fmt.Sprintf("/run/user/%d", os.Geteuid()))
+	own := filepath.Join(dir, "fleet.sock")
+	if _, err := os.Stat(own); err != nil {
+		return defaultEndpoint
+	}
+	return "unix://" + own
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
