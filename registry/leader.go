@@ -50,6 +50,8 @@ func (r *Registry) Campaign(ctx context.Context, id machine.ID, ttl time.Duratio
 // campaign returns also when the session ends while waiting, which the
 // library's Campaign alone would sit out, and at once when ctx ends: the
 // library first asks etcd to take the candidate back, for as long as it takes.
+// A candidate whose lease ended unnoticed has no key any more, and the library
+// lets it win all the same: who wins renews the lease before it believes it.
 func (l *Leadership) campaign(ctx context.Context, id machine.ID) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -59,6 +61,9 @@ func (l *Leadership) campaign(ctx context.Context, id machine.ID) error {
 	go func() { won <- l.election.Campaign(ctx, string(id)) }()
 	select {
 	case err := <-won:
+		if err == nil {
+			_, err = l.r.keepAliveOnce(ctx, l.session.Lease())
+		}
 		if err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

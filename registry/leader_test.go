@@ -287,6 +287,22 @@ func TestCampaignEnds(t *testing.T) {
 		}
 		mentions(t, <-done, "lease ran out")
 	})
+	t.Run("with its lease, while the leader goes", func(t *testing.T) {
+		r, s := fresh(t)
+		leader := must(r.Campaign(t.Context(), "m", ttl))(t)
+		done := make(chan error, 1)
+		go func() { _, err := r.Campaign(t.Context(), "m2", ttl); done <- err }()
+		eventually(t, "it stands", func() bool { return candidates(t, r, s) == 2 })
+		for _, e := range s.All(t, r.keys.leader()) {
+			if e.Value == "m2" {
+				s.Revoke(t, e.Lease)
+			}
+		}
+		ok(t, leader.Resign(t.Context())) // the candidate hears of this first
+		if err := <-done; err == nil {
+			t.Error("it leads on a lease that has ended")
+		}
+	})
 	t.Run("with no goroutine left", func(t *testing.T) {
 		before := goleak.IgnoreCurrent()
 		r, _ := connect(t, s.Endpoints(), etcdtest.Prefix())
