@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/fleet-project/fleet/unit"
@@ -40,19 +41,17 @@ func (cs *classes) ask(key string) bool {
 	return !ok
 }
 
-// signature of a machine's metadata. A key that is missing differs from one
-// that is empty.
+// signature of a machine's metadata. No rule tells a missing key from an empty
+// one.
 func (cs *classes) signature(meta map[string]string) string {
 	if len(cs.keys) == 0 {
 		return ""
 	}
 	var b strings.Builder
 	for _, k := range cs.keys {
-		if v, ok := meta[k]; ok {
-			b.WriteString(v)
-			b.WriteByte(1)
-		}
-		b.WriteByte(0)
+		b.WriteString(strconv.Itoa(len(meta[k])))
+		b.WriteByte(':')
+		b.WriteString(meta[k])
 	}
 	return b.String()
 }

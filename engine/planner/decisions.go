@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -94,7 +95,7 @@ func (d RestoreFile) String() string {
 type Plan struct {
 	// Decisions in the order in which they must become true if they can't all
 	// at once: what is restored first, then what is taken away, then what is
-	// placed, and what is cleaned up last.
+	// placed, and what is cleaned up last. Within a kind they are sorted.
 	Decisions []Decision
 	// Wake is when Step must be called again even if nothing changes; zero if
 	// nothing is pending.
@@ -165,8 +166,40 @@ func (d *draft) warn(format string, args ...any) {
 func (d *draft) plan(wake time.Time) Plan {
 	var all []Decision
 	for _, list := range d.ranks {
+		list = slices.DeleteFunc(list, func(x Decision) bool { return x == nil })
+		// How units were looked at depends on the order in which things were
+		// told; what was decided doesn't.
+		slices.SortFunc(list, byKey)
 		all = append(all, list...)
 	}
-	all = slices.DeleteFunc(all, func(x Decision) bool { return x == nil })
+	slices.Sort(d.warnings)
 	return Plan{Decisions: all, Wake: wake, Warnings: d.warnings}
+}
+
+// byKey orders decisions of one kind by the keys that they write.
+func byKey(a, b Decision) int {
+	x, y := keyOf(a), keyOf(b)
+	return cmp.Or(cmp.Compare(x.Unit, y.Unit), cmp.Compare(x.Machine, y.Machine))
+}
+
+// keyOf gives what a decision is about; Machine is empty where there is none,
+// and a file's hash stands in for the unit.
+func keyOf(x Decision) record.Key {
+	switch x := x.(type) {
+	case Place:
+		return x.Key
+	case Withdraw:
+		return x.Key
+	case Forget:
+		return x.Key
+	case Release:
+		return record.Key{Unit: x.Unit}
+	case Restore:
+		return record.Key{Unit: x.Unit}
+	case CollectFile:
+		return record.Key{Unit: unit.Name(x.Hash)}
+	case RestoreFile:
+		return record.Key{Unit: unit.Name(x.Hash)}
+	}
+	return record.Key{}
 }

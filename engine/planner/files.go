@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -17,8 +18,7 @@ type file struct {
 	refs int
 	jobs map[*job]struct{} // whose records name it
 
-	vanished  bool // text is known but its key is gone
-	collected bool // we decided to take it away; the deletion has not come back yet
+	vanished bool // text is known but its key is gone
 
 	parsed   *unit.File // of text, once somebody asked
 	parseErr error
@@ -28,9 +28,6 @@ type file struct {
 func (p *Planner) refer(hash unit.Hash) *file {
 	f := p.file(hash)
 	f.refs++
-	if f.vanished {
-		p.lostFiles[f] = struct{}{}
-	}
 	return f
 }
 
@@ -71,7 +68,7 @@ func (p *Planner) applyFile(c record.FileChange) {
 		}
 		return
 	}
-	f.vanished, f.collected = false, false
+	f.vanished = false
 	if f.refs == 0 {
 		p.idleFiles[f] = struct{}{}
 	}
@@ -107,7 +104,7 @@ func (f *file) read(name unit.Name) (unit.Requirements, error) {
 func (p *Planner) restoreFiles() {
 	for _, f := range sortedFiles(p.lostFiles) {
 		if f.vanished && f.refs > 0 {
-			f.vanished, f.collected = false, false
+			f.vanished = false
 			p.out.add(rankRestoreFile, RestoreFile{Hash: f.hash, Text: f.text})
 		}
 	}
@@ -118,11 +115,10 @@ func (p *Planner) restoreFiles() {
 func (p *Planner) collectFiles() {
 	for _, f := range sortedFiles(p.idleFiles) {
 		switch {
-		case f.refs > 0 || f.collected:
+		case f.refs > 0:
 		case f.text == nil || f.vanished:
 			delete(p.files, f.hash)
-		default:
-			f.collected = true // the text is kept until the deletion has been seen
+		default: // the text is kept until the deletion has been seen
 			p.out.add(rankCollect, CollectFile{Hash: f.hash})
 		}
 	}
@@ -134,11 +130,6 @@ func sortedFiles(set map[*file]struct{}) []*file {
 	for f := range set {
 		out = append(out, f)
 	}
-	slices.SortFunc(out, func(a, b *file) int {
-		if a.hash < b.hash {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(out, func(a, b *file) int { return cmp.Compare(a.hash, b.hash) })
 	return out
 }

@@ -88,7 +88,7 @@ func (ps *patterns) retire(j *job) {
 	j.known = nil
 }
 
-// tie makes a unit an author of the patterns.
+// tie makes a unit an author of the patterns. It must not be waiting.
 func (ps *patterns) tie(j *job, r relation, globs []unit.Glob) []*pattern {
 	var out []*pattern
 	for _, glob := range globs {
@@ -100,9 +100,6 @@ func (ps *patterns) tie(j *job, r relation, globs []unit.Glob) []*pattern {
 			continue
 		}
 		g.authors[j] = struct{}{}
-		if j.waiting {
-			g.waiters[j] = struct{}{}
-		}
 		for _, s := range j.seats {
 			g.add(s, s.counted, 1, 0)
 		}

@@ -72,40 +72,28 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// TestSpreadInstances: with the load the same everywhere, the instances of one
-// template don't end up together, in however many classes the machines are.
+// TestSpreadInstances: of machines with the same load, the one with the fewest
+// instances of the template is taken, in however many classes they are.
 func TestSpreadInstances(t *testing.T) {
-	for _, rule := range []string{"", "MachineMetadata=none!=1\nMachineMetadata=n!=99"} {
-		s := newSim()
-		for i := range 8 {
-			s.machine(machine.Machine{ID: id(fmt.Sprint(i + 1)), Metadata: map[string]string{"n": fmt.Sprint(i)}})
-		}
-		for round := range 3 { // each template's instances fill one level of load
-			for i := range 8 {
-				s.submit(unit.Name(fmt.Sprintf("%c@%d.service", 'a'+round, i)), "launched", "[X-Fleet]\n"+rule+"\n")
-				s.step(0)
+	for _, rule := range []string{"", "MachineMetadata=n!=99"} {
+		for i := range 12 {
+			s := newSim()
+			for n, name := range []string{"a", "b", "c", "d"} {
+				s.machine(machine.Machine{ID: id(name), Metadata: map[string]string{"n": fmt.Sprint(n)}})
 			}
-		}
-		// Two of each machine's three go; the load is the same, the rest isn't.
-		for i := range 8 {
-			s.edit(unit.Name(fmt.Sprintf("b@%d.service", i)), func(u *record.Unit) { u.Target = "inactive" })
-		}
-		s.settle()
-		for i := 8; i < 16; i++ {
-			s.submit(unit.Name(fmt.Sprintf("b@%d.service", i)), "launched", "[X-Fleet]\n"+rule+"\n")
-			s.submit(unit.Name(fmt.Sprintf("d@%d.service", i)), "launched", "[X-Fleet]\n"+rule+"\n")
-		}
-		s.settle()
-		per := map[string]int{}
-		for k, spec := range s.view.Schedule {
-			tmpl, _ := k.Unit.Template()
-			if spec.Target != unit.TargetNone {
-				per[short(k.Machine)+" "+string(tmpl)]++
+			tmpl := fmt.Sprintf("t%d", i)
+			for pin, name := range map[string]string{"a": tmpl + "@1", "b": tmpl + "@2", "c": "o", "d": "p"} {
+				s.submit(unit.Name(name+".service"), "launched", "[X-Fleet]\nMachineID="+id(pin).Short()+"\n")
 			}
-		}
-		for key, n := range per {
-			if n != 1 {
-				t.Errorf("with %q: %d instances: %s", rule, n, key)
+			s.settle()
+			for _, n := range []string{"@3", "@4"} {
+				s.submit(unit.Name(tmpl+n+".service"), "launched", "[X-Fleet]\n"+rule+"\n")
+			}
+			s.settle()
+			got := []string{short(s.placed(unit.Name(tmpl+"@3.service"), false)[0]), short(s.placed(unit.Name(tmpl+"@4.service"), false)[0])}
+			slices.Sort(got)
+			if !slices.Equal(got, []string{"c", "d"}) {
+				t.Errorf("%s with %q: on %v, not on c and d", tmpl, rule, got)
 			}
 		}
 	}
@@ -194,6 +182,43 @@ func TestEchoLate(t *testing.T) {
 	}
 }
 
+// TestForgetOnce: an acknowledgement is answered once, however late the answer
+// comes back; and the unit comes back only after it has.
+func TestForgetOnce(t *testing.T) {
+	s := withMachines("a")
+	s.submit("web.service", "launched", "[Service]\n")
+	s.settle()
+	s.edit("web.service", func(u *record.Unit) { u.Target = "inactive" })
+	s.step(0)
+	s.agents()
+	if plan := s.step(0); len(plan.Decisions) != 1 {
+		t.Fatalf("got %v", plan.Decisions)
+	}
+	late := s.pending
+	s.pending = nil
+	s.edit("web.service", func(u *record.Unit) { u.Target = "launched" })
+	if plan := s.stepNewest(); len(plan.Decisions) > 0 {
+		t.Fatalf("before the deletion is seen: %v", plan.Decisions)
+	}
+	if plan := s.planner.Step(s.now, slices.Concat(late...)); len(plan.Decisions) != 1 {
+		t.Fatalf("after the deletion is seen: %v", plan.Decisions)
+	}
+}
+
+// TestWarnsOnce: a unit that the cluster doesn't know is reported once.
+func TestWarnsOnce(t *testing.T) {
+	s := withMachines("a")
+	key := record.Key{Machine: id("a"), Unit: "web.service"}
+	warnings := 0
+	for restart := range uint64(3) {
+		s.state(key, &record.State{Spec: record.Spec{Target: "launched", Restart: restart}})
+		warnings += len(s.step(0).Warnings)
+	}
+	if warnings != 1 {
+		t.Errorf("%d warnings", warnings)
+	}
+}
+
 // stepNewest plans with the last transaction only, as if the echoes of all
 // others were still on their way, and commits nothing.
 func (s *sim) stepNewest() Plan {
@@ -202,7 +227,7 @@ func (s *sim) stepNewest() Plan {
 	return s.planner.Step(s.now, last)
 }
 
-// TestWakeIsMinimal: nothing pending, nothing to wake for; and the time that is
+// TestWake: nothing pending, nothing to wake for; and the time that is
 // given is enough.
 func TestWake(t *testing.T) {
 	s := withMachines("a", "b")

@@ -286,6 +286,11 @@ func (w *world) judge(was oracle, plan Plan) {
 			if was.Units[d.Unit].Target != unit.TargetDestroyed {
 				w.t.Fatalf("%v: it was not destroyed", d)
 			}
+			for m := range is.Machines {
+				if is.placed(d.Unit, m) || is.lingers(d.Unit, m) {
+					w.t.Fatalf("%v: it may still run on %s", d, short(m))
+				}
+			}
 		}
 	}
 	for name := range is.Units {
@@ -484,25 +489,32 @@ func (w *world) judgeUnitAtRest(is oracle, name unit.Name, u record.Unit) {
 	}
 }
 
+// rounds multiplies rapid's number of checks, which is made for slower code.
+const rounds = 20
+
 // TestRandom: whatever happens, every plan keeps the promises, and once
 // nothing happens any more everything is where it belongs.
 func TestRandom(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, false)
-		t.Repeat(w.actions())
-		w.rest()
-	})
+	for range rounds {
+		rapid.Check(t, func(t *rapid.T) {
+			w := newWorld(t, false)
+			t.Repeat(w.actions())
+			w.rest()
+		})
+	}
 }
 
 // TestRandomLate is the same with a planner that hears of things late, its own
 // writes included.
 func TestRandomLate(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, true)
-		t.Repeat(w.actions())
-		w.late = false
-		w.rest()
-	})
+	for range rounds {
+		rapid.Check(t, func(t *rapid.T) {
+			w := newWorld(t, true)
+			t.Repeat(w.actions())
+			w.late = false
+			w.rest()
+		})
+	}
 }
 
 func shuffled(changes []record.Change, seed uint64) []record.Change {
