@@ -21,7 +21,8 @@ type wait struct {
 	judge func(st *step, s api.UnitStatus) outcome
 	// arrived is told when a unit is done, well or not.
 	arrived func(st *step, o outcome)
-	// undo tells how to give a unit up, for who has waited enough.
+	// undo tells how to give a unit up, for who has waited enough; nil when
+	// the command takes units away.
 	undo func(name unit.Name) string
 	// attempts bounds it; 0 doesn't.
 	attempts int
@@ -149,10 +150,11 @@ func (w *wait) tell(e api.Event) {
 	w.explain(*e.Status)
 }
 
-// explain says why a unit has no place, once for each reason.
+// explain says why a unit has no place, once for each reason. Who takes a unit
+// away does not want to know.
 func (w *wait) explain(s api.UnitStatus) {
 	x := s.Explanation
-	if x == nil || !w.isPending(s.Unit) {
+	if x == nil || w.undo == nil || !w.isPending(s.Unit) {
 		return
 	}
 	text := refusalText(*x)
@@ -162,9 +164,7 @@ func (w *wait) explain(s api.UnitStatus) {
 	w.told[s.Unit] = text
 	w.line.clear()
 	w.cli.errorf("%s", text)
-	if w.undo != nil {
-		w.cli.errorf("Still waiting: it is placed as soon as a machine takes it. %s", w.undo(s.Unit))
-	}
+	w.cli.errorf("Still waiting: it is placed as soon as a machine takes it. %s", w.undo(s.Unit))
 }
 
 func (w *wait) isPending(name unit.Name) bool {
