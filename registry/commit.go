@@ -11,12 +11,26 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// pipeline is how many transactions of one commit are on their way at a time.
-const pipeline = 4
+// inFlight is how many transactions of one stage are on their way at a time.
+const inFlight = 4
+
+// stage says when in a commit a write is made: all of a stage is there before
+// the next begins. A leader may die in between, and its successor must not read
+// that a unit is still to run somewhere which has been released, nor a machine
+// that comes back be told to run what another runs.
+type stage int
+
+const (
+	early  stage = iota // restored, or taken away
+	placed              // told to a machine
+	late                // gone for good
+	stageCount
+)
 
 // Write is one thing a leader writes.
 type Write struct {
-	ops []clientv3.Op
+	stage stage
+	ops   []clientv3.Op
 	// guard keeps the write from undoing what somebody else wrote meanwhile;
 	// such a write goes alone, and is dropped when the guard fails.
 	guard []clientv3.Cmp
@@ -24,7 +38,11 @@ type Write struct {
 
 // PutPlacement tells a machine what to do with a unit.
 func (l *Leadership) PutPlacement(key record.Key, spec record.Spec) Write {
-	return Write{ops: []clientv3.Op{clientv3.OpPut(l.r.keys.placement(key), encode(spec))}}
+	w := Write{stage: placed, ops: []clientv3.Op{clientv3.OpPut(l.r.keys.placement(key), encode(spec))}}
+	if spec.Target == unit.TargetNone {
+		w.stage = early
+	}
+	return w
 }
 
 // Forget deletes an acknowledged withdrawal, with the acknowledgement.
@@ -39,6 +57,7 @@ func (l *Leadership) Forget(key record.Key) Write {
 func (l *Leadership) ReleaseUnit(name unit.Name, tombstone record.Unit) Write {
 	key := l.r.keys.unit(name)
 	return Write{
+		stage: late,
 		ops:   []clientv3.Op{clientv3.OpDelete(key)},
 		guard: []clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "=", encode(tombstone))},
 	}
@@ -58,6 +77,7 @@ func (l *Leadership) RestoreUnit(name unit.Name, u record.Unit) Write {
 func (l *Leadership) CollectFile(h unit.Hash, at int64) Write {
 	key := l.r.keys.file(h)
 	return Write{
+		stage: late,
 		ops:   []clientv3.Op{clientv3.OpDelete(key)},
 		guard: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "<", at+1)},
 	}
@@ -68,27 +88,55 @@ func (l *Leadership) RestoreFile(h unit.Hash, text []byte) Write {
 	return Write{ops: []clientv3.Op{clientv3.OpPut(l.r.keys.file(h), string(text))}}
 }
 
-// Commit writes, in as few transactions as etcd's limits allow, each fenced.
-// They are on their way at the same time: no key may be written twice in one
-// commit. ErrDeposed says that another engine leads by now: what remains was
-// not written. After any error the caller knows nothing for sure and starts
-// over from a snapshot.
+// Commit writes, in as few transactions as etcd's limits allow, each fenced,
+// stage by stage. The transactions of a stage are on their way at the same
+// time: no key may be written twice in one commit. ErrDeposed says that another
+// engine leads by now: what remains was not written. After any error the caller
+// knows nothing for sure and starts over from a snapshot.
 func (l *Leadership) Commit(ctx context.Context, writes []Write) error {
-	var txns, plain []Write
-	for _, w := range writes {
-		if w.guard != nil {
-			txns = append(txns, w)
-		} else {
-			plain = append(plain, w)
+	for _, txns := range stages(writes) {
+		if err := l.pipeline(ctx, txns); err != nil {
+			return err
 		}
 	}
-	for batch := range batches(plain, func(w Write) []clientv3.Op { return w.ops }) {
+	return nil
+}
+
+// stages cuts a commit into transactions. What is taken away and what is placed
+// goes together where it fits into one.
+func stages(writes []Write) (txns [stageCount][]Write) {
+	var plain [stageCount][]Write
+	for _, w := range writes {
+		if w.guard != nil {
+			txns[w.stage] = append(txns[w.stage], w)
+		} else {
+			plain[w.stage] = append(plain[w.stage], w)
+		}
+	}
+	if whole := packed(slices.Concat(plain[:]...)); len(whole) == 1 {
+		txns[placed] = append(txns[placed], whole...)
+		return txns
+	}
+	for s, ws := range plain {
+		txns[s] = append(txns[s], packed(ws)...)
+	}
+	return txns
+}
+
+// packed makes one write of as many as fit into a transaction.
+func packed(writes []Write) (out []Write) {
+	for batch := range batches(writes, func(w Write) []clientv3.Op { return w.ops }) {
 		var one Write
 		for _, w := range batch {
 			one.ops = append(one.ops, w.ops...)
 		}
-		txns = append(txns, one)
+		out = append(out, one)
 	}
+	return out
+}
+
+// pipeline has several transactions on their way at a time.
+func (l *Leadership) pipeline(ctx context.Context, txns []Write) error {
 	if len(txns) == 1 {
 		return l.write(ctx, txns[0])
 	}
@@ -96,7 +144,7 @@ func (l *Leadership) Commit(ctx context.Context, writes []Write) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, pipeline)
+	slots := make(chan struct{}, inFlight)
 	for _, w := range txns {
 		slots <- struct{}{}
 		if ctx.Err() != nil {

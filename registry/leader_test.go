@@ -157,6 +157,58 @@ func TestCommitMoreThanATransactionHolds(t *testing.T) {
 	}
 }
 
+// A successor must find nothing that reads otherwise than it was meant.
+func TestCommitGoesByStages(t *testing.T) {
+	r, s := fresh(t)
+	l := leading(t, r)
+	tombstone := record.Unit{Target: unit.TargetDestroyed}
+	var writes []Write
+	for i := range 3 * maxOps {
+		name := unit.Name(fmt.Sprintf("u%d.service", i))
+		gone := record.Key{Machine: "gone", Unit: name}
+		if i%maxOps == 0 {
+			s.Put(t, r.keys.unit(name), encode(tombstone))
+			writes = append(writes, l.ReleaseUnit(name, tombstone))
+		}
+		writes = append(writes, l.PutPlacement(place(name)), l.PutPlacement(gone, record.Spec{Target: unit.TargetNone}))
+	}
+	w := s.Client(t).Watch(t.Context(), string(r.keys), clientv3.WithPrefix(), clientv3.WithRev(s.Revision(t)+1))
+	ok(t, l.Commit(t.Context(), writes))
+	stage, seen := "", 0
+	order := map[string]string{"": "taken", "taken": "placed", "placed": "released"}
+	for seen < len(writes) {
+		for _, ev := range (<-w).Events {
+			now := "placed"
+			switch key := string(ev.Kv.Key); {
+			case strings.HasPrefix(key, r.keys.scheduleOf("gone")):
+				now = "taken"
+			case ev.Type == clientv3.EventTypeDelete:
+				now = "released"
+			}
+			if seen++; now != stage && now != order[stage] {
+				t.Fatalf("%s is %s after others were %s", ev.Kv.Key, now, stage)
+			}
+			stage = now
+		}
+	}
+}
+
+func TestAMoveIsOneTransaction(t *testing.T) {
+	r, s := fresh(t)
+	l := leading(t, r)
+	key, spec := place("a.service")
+	ok(t, l.Commit(t.Context(), []Write{
+		l.PutPlacement(record.Key{Machine: "gone", Unit: "a.service"}, record.Spec{Target: unit.TargetNone}), l.PutPlacement(key, spec),
+	}))
+	var revisions []int64
+	for _, e := range s.All(t, r.keys.schedule()) {
+		revisions = append(revisions, e.Modified)
+	}
+	if len(revisions) != 2 || revisions[0] != revisions[1] {
+		t.Errorf("written at revisions %v", revisions)
+	}
+}
+
 // Instruction and acknowledgement go together, wherever transactions are cut.
 func TestForgetIsAtomic(t *testing.T) {
 	r, s := fresh(t)
