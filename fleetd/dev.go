@@ -65,6 +65,13 @@ func runDev(ctx context.Context, opts devOptions) (err error) {
 		return fmt.Errorf("--metadata: %w", err)
 	}
 	log := newLog(cfg)
+	if os.Geteuid() != 0 {
+		// First of all: a user without a systemd has no directories for us
+		// either, and this says what to do about it.
+		if _, err := manager.Find(ctx, ""); err != nil {
+			return err
+		}
+	}
 	dirs, err := openDevDirs(opts.dataDir)
 	if err != nil {
 		return err

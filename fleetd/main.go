@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -25,10 +26,22 @@ func main() {
 	manager.Main() // takes over in the helper process of a private manager
 	root := rootCommand()
 	root.SetArgs(doubleDashes(os.Args[1:]))
-	if err := root.Execute(); err != nil {
+	if cmd, err := root.ExecuteC(); err != nil {
 		fmt.Fprintf(os.Stderr, "fleetd: %v\n", err)
+		if isUsage(err) {
+			fmt.Fprintf(os.Stderr, "Run '%s --help' for what there is.\n", cmd.CommandPath())
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
+}
+
+// usageError is for a flag that doesn't exist or has a bad value.
+type usageError struct{ error }
+
+func isUsage(err error) bool {
+	var usage usageError
+	return errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command")
 }
 
 func rootCommand() *cobra.Command {
@@ -49,6 +62,7 @@ To try fleet on this machine alone, run: fleetd dev`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return runDaemon(cmd.Context(), opts) },
 	}
 	root.SetVersionTemplate(versionText())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.Flags().StringVar(&opts.config, "config", "", "configuration file (default /etc/fleet/fleet.conf, if there)")
 	root.AddCommand(devCommand(), etcdCommand(), &cobra.Command{
 		Use:   "version",

@@ -72,6 +72,9 @@ func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	// lock and the cluster's id.
 	dir := filepath.Dir(filepath.Clean(cfg.UnitsDirectory))
 	if err := os.MkdirAll(cfg.UnitsDirectory, 0o755); err != nil {
+		if errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 {
+			return nil, fmt.Errorf("units_directory: %w: run fleetd as root; to try fleet as an ordinary user, run fleetd dev", err)
+		}
 		return nil, fmt.Errorf("units_directory: %w", err)
 	}
 	var err error
