@@ -21,22 +21,29 @@ type Leadership struct {
 	r        *Registry
 	session  *concurrency.Session
 	election *concurrency.Election
+	release  context.CancelFunc // what the session holds of the client
 }
 
 // Campaign waits until this machine's engine leads. The lead is lost when its
 // lease, of ttl, cannot be renewed.
 func (r *Registry) Campaign(ctx context.Context, id machine.ID, ttl time.Duration) (*Leadership, error) {
+	granted := time.Now()
 	lease, err := r.grant(ctx, ttl)
 	if err != nil {
 		return nil, fmt.Errorf("a lease to lead on: %w", err)
 	}
 	// The session lives on the client's own context: ctx may be cancelled by a
 	// shutdown that still wants to resign in order.
-	session, err := concurrency.NewSession(r.etcd, concurrency.WithLease(lease.ID))
+	life, release := context.WithCancel(r.etcd.Ctx())
+	client := clientv3.NewCtxClient(life)
+	client.KV, client.Watcher = r.etcd.KV, r.etcd.Watcher
+	client.Lease = keeper{Lease: r.etcd.Lease, r: r, granted: granted, ttl: time.Duration(lease.TTL) * time.Second}
+	session, err := concurrency.NewSession(client, concurrency.WithLease(lease.ID))
 	if err != nil {
+		release()
 		return nil, fmt.Errorf("keeping the lease to lead on: %w", err)
 	}
-	l := &Leadership{r: r, session: session, election: concurrency.NewElection(session, r.keys.leader())}
+	l := &Leadership{r: r, session: session, election: concurrency.NewElection(session, r.keys.leader()), release: release}
 	if err := l.campaign(ctx, id); err != nil {
 		// The session's state is unknown after an error: drop the whole of it.
 		if err := l.close(ctx); err != nil {
@@ -90,6 +97,7 @@ func (l *Leadership) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
 	l.session.Orphan()
+	l.release()
 	return l.r.revoke(ctx, l.session.Lease())
 }
 

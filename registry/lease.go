@@ -77,3 +77,43 @@ func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (t
 	}
 	return resp.TTL, nil
 }
+
+// keeper renews a lease for a session of clientv3's. clientv3's own way is one
+// stream for all of a client's leases, answered in order: a member that sent a
+// renewal on to a leader that died answers nothing on it for up to seven
+// seconds, though a new leader is there after two, and meanwhile leases end.
+type keeper struct {
+	clientv3.Lease
+	r       *Registry
+	granted time.Time // when the lease was asked for
+	ttl     time.Duration
+}
+
+// KeepAlive closes the channel when ctx ends, or when the lease has ended or
+// may have. Nothing is ever sent on it.
+func (k keeper) KeepAlive(ctx context.Context, id clientv3.LeaseID) (<-chan *clientv3.LeaseKeepAliveResponse, error) {
+	ended := make(chan *clientv3.LeaseKeepAliveResponse)
+	go func() {
+		defer close(ended)
+		k.keep(ctx, id)
+	}()
+	return ended, nil
+}
+
+func (k keeper) keep(ctx context.Context, id clientv3.LeaseID) {
+	renewed, pause := k.granted, k.ttl/3
+	for sleep(ctx, pause) == nil {
+		sent := time.Now()
+		attempt, cancel := context.WithDeadline(ctx, renewed.Add(k.ttl))
+		_, err := k.r.keepAliveOnce(attempt, id)
+		cancel()
+		switch {
+		case err == nil:
+			renewed, pause = sent, k.ttl/3
+		case errors.Is(err, rpctypes.ErrLeaseNotFound), time.Since(renewed) >= k.ttl:
+			return
+		default:
+			pause = k.ttl / 20
+		}
+	}
+}
