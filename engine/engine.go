@@ -30,7 +30,7 @@ type Options struct {
 	// missing at the start of a turn is given to come back.
 	AgentTTL time.Duration
 	// SafetyNet is the time between comparisons with a fresh snapshot; raised
-	// to two minutes if it is less.
+	// to two minutes, or twice AgentTTL, if it is less.
 	SafetyNet time.Duration
 	// KnownCluster gives the id by which this host knows its cluster, "" if it
 	// has joined none yet.
@@ -44,6 +44,9 @@ type Engine struct {
 	opts    Options
 	log     *logrus.Entry
 	metrics *metrics
+	// safetyNet is the time between comparisons. Each gives machines that are
+	// missing their time anew: it must come after that has passed.
+	safetyNet time.Duration
 
 	mu      sync.Mutex
 	leading bool
@@ -52,8 +55,10 @@ type Engine struct {
 
 // New makes an engine; Run starts it.
 func New(opts Options) *Engine {
-	opts.SafetyNet = max(opts.SafetyNet, minSafetyNet)
-	return &Engine{opts: opts, log: opts.Log, metrics: newMetrics(opts.Metrics)}
+	return &Engine{
+		opts: opts, log: opts.Log, metrics: newMetrics(opts.Metrics),
+		safetyNet: max(opts.SafetyNet, minSafetyNet, 2*opts.AgentTTL),
+	}
 }
 
 // leaderTTL is well below the agents' TTL: when a leader's host dies, the next

@@ -34,9 +34,11 @@ func newBench(t *testing.T) *bench {
 	return &bench{t: t, etcd: etcdtest.New(t), prefix: etcdtest.Prefix()}
 }
 
-func (b *bench) registry() *registry.Registry {
+func (b *bench) registry() *registry.Registry { return b.registryAt(b.etcd.Endpoints()) }
+
+func (b *bench) registryAt(endpoints []string) *registry.Registry {
 	b.t.Helper()
-	r, err := registry.Dial(registry.Config{Endpoints: b.etcd.Endpoints(), Prefix: b.prefix, RequestTimeout: 5 * time.Second, Log: quiet()})
+	r, err := registry.Dial(registry.Config{Endpoints: endpoints, Prefix: b.prefix, RequestTimeout: 5 * time.Second, Log: quiet()})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -53,8 +55,15 @@ func quiet() *logrus.Entry {
 // engine runs one until the test ends, or until stop is called.
 func (b *bench) engine(id machine.ID, known record.ClusterID) (e *Engine, stop func()) {
 	b.t.Helper()
-	e = New(Options{Registry: b.registry(), Machine: id, AgentTTL: ttl, KnownCluster: func() record.ClusterID { return known },
-		Log: quiet(), Metrics: prometheus.NewRegistry()})
+	return b.run(New(b.options(id, known)))
+}
+
+func (b *bench) options(id machine.ID, known record.ClusterID) Options {
+	return Options{Registry: b.registry(), Machine: id, AgentTTL: ttl, KnownCluster: func() record.ClusterID { return known },
+		Log: quiet(), Metrics: prometheus.NewRegistry()}
+}
+
+func (b *bench) run(e *Engine) (_ *Engine, stop func()) {
 	ctx, cancel := context.WithCancel(b.t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = e.Run(ctx) })
@@ -239,4 +248,82 @@ func TestEngineGoesOnAfterEtcdOutage(t *testing.T) {
 	b.submit("y.service", unit.TargetLaunched)
 	b.await("y on m", placed("y.service", "m", unit.TargetLaunched))
 	b.await("x where it was", placed("x.service", "m", unit.TargetLaunched))
+}
+
+// The leader doesn't hear of the loss but from a snapshot. It has seen the
+// machine, so it knows better than to give it agent_ttl to come back.
+func TestMachineLostBetweenWatchesMovesAtOnce(t *testing.T) {
+	b := newBench(t)
+	link := b.etcd.Link(t)
+	opts := b.options("e", "")
+	opts.Registry, opts.AgentTTL = b.registryAt(link.Endpoints()), time.Hour
+	b.run(New(opts))
+	_, leave := b.machine("m")
+	b.submit("x.service", unit.TargetLaunched)
+	b.await("x on m", placed("x.service", "m", unit.TargetLaunched))
+	b.machine("n")
+	b.submit("y.service", unit.TargetLaunched)
+	b.await("y on n, so that the leader knows n", placed("y.service", "n", unit.TargetLaunched))
+	link.Cut()
+	leave()
+	b.submit("z.service", unit.TargetInactive)
+	b.etcd.Compact(t) // the events are gone: the leader must take a snapshot
+	link.Mend()
+	b.await("x on n", placed("x.service", "n", unit.TargetLaunched))
+}
+
+// All were gone, and so nobody knows who is coming back.
+func TestFirstMachineBackDoesNotGetAll(t *testing.T) {
+	b := newBench(t)
+	opts := b.options("e", "")
+	opts.AgentTTL = time.Hour
+	b.run(New(opts))
+	_, leave := b.machine("m")
+	b.submit("x.service", unit.TargetLaunched)
+	b.await("x on m", placed("x.service", "m", unit.TargetLaunched))
+	leave()
+	b.machine("n")
+	b.submit("y.service", unit.TargetLaunched)
+	b.await("y on n", placed("y.service", "n", unit.TargetLaunched))
+	b.await("x still on m", placed("x.service", "m", unit.TargetLaunched))
+}
+
+// Comparisons that follow each other without a pause find nothing to repair,
+// however much happens meanwhile.
+func TestSafetyNetRaisesNoFalseAlarm(t *testing.T) {
+	b := newBench(t)
+	opts, metrics := b.options("e", ""), prometheus.NewRegistry()
+	opts.Metrics = metrics
+	e := New(opts)
+	e.safetyNet = 3 * time.Millisecond
+	b.run(e)
+	b.machine("m")
+	for i := range 40 {
+		b.submit(unit.Name(fmt.Sprintf("x%d.service", i)), unit.TargetLaunched)
+	}
+	b.await("the last one placed", placed("x39.service", "m", unit.TargetLaunched))
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, f := range families {
+		if f.GetName() == "fleet_engine_safety_net_repairs_total" {
+			found = true
+			if n := f.GetMetric()[0].GetCounter().GetValue(); n != 0 {
+				t.Errorf("%v decisions repaired", n)
+			}
+		}
+	}
+	if !found {
+		t.Error("the metric is gone")
+	}
+}
+
+func TestSafetyNetOutlastsTheTimeToComeBack(t *testing.T) {
+	for ttl, want := range map[time.Duration]time.Duration{time.Second: minSafetyNet, time.Hour: 2 * time.Hour} {
+		if got := New(Options{AgentTTL: ttl, SafetyNet: time.Second, Metrics: prometheus.NewRegistry()}).safetyNet; got != want {
+			t.Errorf("agent_ttl %s: %s", ttl, got)
+		}
+	}
 }

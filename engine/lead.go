@@ -28,26 +28,33 @@ type leader struct {
 	// tombstones are the destroyed units, as stored: releasing one must not
 	// take away a unit that was created anew.
 	tombstones map[unit.Name]record.Unit
-	// doubtful are the machines whose keys vanished while their leases lived.
-	doubtful map[machine.ID]record.MachineChange
+	// present are the machines there are, and seen those that this leader has
+	// known present since there was none: one of them that a snapshot lacks was
+	// lost meanwhile, while others may be about to come back.
+	present, seen map[machine.ID]bool
+	// doubtful are the machines whose keys vanished while their leases lived,
+	// and whether that was said.
+	doubtful map[machine.ID]bool
 	rev      int64
+	// settled is the revision at which nothing was left to do, 0 if something
+	// was: a snapshot at that revision must give nothing to do either.
+	settled int64
 }
 
-// lead runs one turn until ctx ends, the lead is lost, or a write fails.
+// lead runs one turn until ctx ends or the lead is lost.
 func (e *Engine) lead(ctx context.Context, lead *registry.Leadership) error {
 	if err := e.ensureCluster(ctx, lead); err != nil {
 		return err
 	}
-	l := &leader{Engine: e, lead: lead}
+	l := &leader{Engine: e, lead: lead, seen: map[machine.ID]bool{}}
 	for {
-		ctx, cancel := context.WithTimeoutCause(ctx, e.opts.SafetyNet, errResnapshot)
 		err := l.follow(ctx)
-		if errors.Is(context.Cause(ctx), errResnapshot) {
-			err = errResnapshot
-		}
-		cancel()
-		if !errors.Is(err, errResnapshot) {
+		switch {
+		case ctx.Err() != nil, errors.Is(err, registry.ErrDeposed):
 			return err
+		case !errors.Is(err, errResnapshot):
+			e.log.WithError(err).Warn("nobody knows what was written: starting over from a snapshot")
+			pause(ctx, retryPause)
 		}
 	}
 }
@@ -70,7 +77,8 @@ func (e *Engine) ensureCluster(ctx context.Context, lead *registry.Leadership) e
 
 // follow plans from a fresh snapshot on.
 func (l *leader) follow(ctx context.Context) error {
-	first := l.planner == nil
+	settled := l.settled
+	l.settled = 0
 	in := newInbox()
 	ctx, cancel := context.WithCancel(ctx)
 	var following sync.WaitGroup
@@ -78,6 +86,8 @@ func (l *leader) follow(ctx context.Context) error {
 	defer cancel()
 	following.Go(func() { _ = l.opts.Registry.Follow(ctx, in.put) }) // ends with ctx only: put never fails
 
+	net := time.NewTimer(l.safetyNet)
+	defer net.Stop()
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
 	for {
@@ -86,43 +96,70 @@ func (l *leader) follow(ctx context.Context) error {
 			return ctx.Err()
 		case <-l.lead.Done():
 			return registry.ErrDeposed
+		case <-net.C:
+			if _, changes, rev := in.take(); len(changes) == 0 && l.planner != nil {
+				l.settled = rev
+			}
+			return errResnapshot
 		case <-in.ready:
 		case <-wake.C:
 		}
 		reset, changes, rev := in.take()
 		l.rev = rev
+		var lost []record.Change
 		if reset {
-			l.restart()
+			lost = l.restart(changes)
 		}
 		next, decided, err := l.step(ctx, changes)
+		if err == nil && len(lost) > 0 {
+			next, _, err = l.step(ctx, lost)
+		}
 		if err != nil {
 			return err
 		}
-		if reset && !first {
+		if reset && rev == settled && decided > 0 {
 			l.metrics.repairs.Add(float64(decided))
-			if decided > 0 {
-				l.log.Warnf("the comparison with a fresh snapshot had to repair %d decisions: please report this", decided)
-			}
+			l.log.Warnf("the comparison with a fresh snapshot had to repair %d decisions: please report this", decided)
 		}
 		wake.Reset(next)
 	}
 }
 
-func (l *leader) restart() {
+// restart forgets all but which machines were there: it gives the loss of those
+// that the snapshot lacks but has units for. To a planner that begins they would
+// be missing, and have agent_ttl to come back.
+func (l *leader) restart(snapshot []record.Change) (lost []record.Change) {
 	l.planner = planner.New(planner.Config{Grace: l.opts.AgentTTL})
 	l.cluster = nil
 	l.tombstones = map[unit.Name]record.Unit{}
-	l.doubtful = map[machine.ID]record.MachineChange{}
+	l.doubtful = map[machine.ID]bool{}
+	l.present = map[machine.ID]bool{}
+	needed := map[machine.ID]bool{}
+	for _, c := range snapshot {
+		switch c := c.(type) {
+		case record.MachineChange:
+			l.present[c.ID] = true
+		case record.PlacementChange:
+			needed[c.Machine] = true
+		}
+	}
+	for id := range l.seen {
+		switch {
+		case l.present[id]:
+		case len(l.present) == 0 || !needed[id]:
+			delete(l.seen, id)
+		default:
+			lost = append(lost, record.MachineChange{ID: id})
+		}
+	}
+	return lost
 }
 
 // step plans once and writes what was decided. It returns how long the planner
 // can wait if nothing happens.
 func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.Duration, decided int, err error) {
 	began := time.Now()
-	changes, err = l.screen(ctx, changes)
-	if err != nil {
-		return 0, 0, err
-	}
+	changes = l.screen(ctx, changes)
 	if err := l.opts.Registry.CheckCluster(l.cluster, l.opts.KnownCluster()); err != nil {
 		l.setTrouble(err)
 		l.planner = nil // what happens meanwhile is learned from the next snapshot
@@ -136,23 +173,36 @@ func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.D
 	for _, w := range plan.Warnings {
 		l.log.Warn(w)
 	}
-	writes := make([]registry.Write, 0, len(plan.Decisions))
-	for _, d := range plan.Decisions {
-		writes = append(writes, l.write(d))
+	if err := l.commit(ctx, plan.Decisions); err != nil {
+		return 0, 0, err
 	}
-	if len(writes) > 0 {
-		if err := l.lead.Commit(ctx, writes); err != nil {
-			l.metrics.failure("commit")
-			return 0, 0, err
-		}
+	l.metrics.step(time.Since(began), len(plan.Decisions))
+	return l.waiting(plan.Wake), len(plan.Decisions), nil
+}
+
+// commit writes what was decided.
+func (l *leader) commit(ctx context.Context, decisions []planner.Decision) error {
+	if len(decisions) == 0 {
+		return nil
 	}
-	l.metrics.step(time.Since(began), len(writes))
-	return l.waiting(plan.Wake), len(writes), nil
+	writes := make([]registry.Write, len(decisions))
+	for i, d := range decisions {
+		writes[i] = l.write(d)
+	}
+	err := l.lead.Commit(ctx, writes)
+	l.metrics.committed(decisions, err)
+	if err != nil {
+		return err
+	}
+	for _, d := range decisions {
+		l.log.Info(d)
+	}
+	return nil
 }
 
 // screen holds back the loss of machines that are not truly gone, and keeps
 // what the leader itself needs to know.
-func (l *leader) screen(ctx context.Context, changes []record.Change) ([]record.Change, error) {
+func (l *leader) screen(ctx context.Context, changes []record.Change) []record.Change {
 	out := changes[:0:0]
 	for _, c := range changes {
 		switch c := c.(type) {
@@ -167,25 +217,36 @@ func (l *leader) screen(ctx context.Context, changes []record.Change) ([]record.
 		case record.MachineChange:
 			delete(l.doubtful, c.ID)
 			if c.New == nil {
-				l.doubtful[c.ID] = c
+				l.doubtful[c.ID] = false
 				continue
 			}
+			l.present[c.ID], l.seen[c.ID] = true, true
 		}
 		out = append(out, c)
 	}
-	for id, c := range l.doubtful {
+	for id, said := range l.doubtful {
 		gone, err := l.opts.Registry.Gone(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if gone {
+		switch {
+		case gone:
 			delete(l.doubtful, id)
-			out = append(out, c)
-		} else {
+			out = append(out, l.lost(id))
+		case err != nil && ctx.Err() == nil:
+			l.log.WithError(err).Warn("asking again")
+		case !said:
+			l.doubtful[id] = true
 			l.log.Warnf("the presence key of machine %s vanished though the machine lives: waiting for its agent to put it back", id.Short())
 		}
 	}
-	return out, nil
+	return out
+}
+
+// lost takes note of a machine's end. When none is left, nobody knows any more
+// what is lost and what will be back.
+func (l *leader) lost(id machine.ID) record.Change {
+	if delete(l.present, id); len(l.present) == 0 {
+		clear(l.seen)
+	}
+	return record.MachineChange{ID: id}
 }
 
 // waiting gives how long the leader may sleep.
@@ -202,8 +263,6 @@ func (l *leader) waiting(wake time.Time) time.Duration {
 
 // write turns a decision into its write.
 func (l *leader) write(d planner.Decision) registry.Write {
-	l.metrics.task(d)
-	l.log.Info(d)
 	switch d := d.(type) {
 	case planner.Place:
 		return l.lead.PutPlacement(d.Key, d.Spec)

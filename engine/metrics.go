@@ -50,9 +50,14 @@ func (m *metrics) step(took time.Duration, decisions int) {
 	m.duration.Observe(took.Seconds())
 }
 
-func (m *metrics) failure(reason string) { m.failures.WithLabelValues(reason).Inc() }
-
-func (m *metrics) task(d planner.Decision) {
-	kind := strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", d), "planner."))
-	m.tasks.WithLabelValues(kind).Inc()
+// committed counts what was written, or could not be.
+func (m *metrics) committed(decisions []planner.Decision, err error) {
+	tasks := m.tasks
+	if err != nil {
+		tasks = m.taskFails
+		m.failures.WithLabelValues("commit").Inc()
+	}
+	for _, d := range decisions {
+		tasks.WithLabelValues(strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", d), "planner."))).Inc()
+	}
 }
