@@ -205,6 +205,21 @@ func TestForgetOnce(t *testing.T) {
 	}
 }
 
+// TestPlacedTwice: of two placements, written by hand or by a leader that got
+// no further, the one on the live machine counts.
+func TestPlacedTwice(t *testing.T) {
+	s := withMachines("a")
+	s.submit("web.service", "launched", "[Service]\n")
+	spec := record.Spec{Target: "launched", File: s.view.Units["web.service"].File}
+	for _, m := range []string{"a", "b"} {
+		s.placement(record.Key{Machine: id(m), Unit: "web.service"}, &spec)
+	}
+	got := lines(s.step(0).Decisions)
+	if want := "withdraw web.service from b0000000: it is placed on a0000000 now\n"; got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestWarnsOnce: a unit that the cluster doesn't know is reported once.
 func TestWarnsOnce(t *testing.T) {
 	s := withMachines("a")
