@@ -44,6 +44,7 @@ const DefaultDir = "/run/fleet/units/"
 type Registry interface {
 	FollowMachine(ctx context.Context, id machine.ID, fn func(registry.Update) error) error
 	Files(ctx context.Context, hashes []unit.Hash) (map[unit.Hash][]byte, error)
+	CheckCluster(found *record.Cluster, known record.ClusterID) error
 }
 
 // Presence is the machine's own part of it. It remembers states and writes them
@@ -107,8 +108,6 @@ type Options struct {
 	Dir string
 	// Cluster is the cluster that the host is known to belong to, if it is.
 	Cluster record.Cluster
-	// ClusterKey is the cluster key's full name in etcd, for messages.
-	ClusterKey string
 
 	Log     *logrus.Entry
 	Metrics prometheus.Registerer // nil: none
@@ -235,7 +234,7 @@ func (a *Agent) restore() error {
 	}
 	now := a.clock.Now()
 	a.started, a.compareAt = now, now.Add(compareEvery)
-	a.core = newCore(a.store.boot, a.opts.ClusterKey, known, a.logf)
+	a.core = newCore(a.store.boot, a.checkCluster, known, a.logf)
 	for i := range records {
 		r := &records[i]
 		if text, err := a.sys.Text(r.Name); err != nil || unit.HashOf(text) != r.Disk {
@@ -249,6 +248,12 @@ func (a *Agent) restore() error {
 		a.log.Infof("found %d units of an earlier fleetd on this host", len(records))
 	}
 	return nil
+}
+
+// checkCluster says why the cluster that etcd holds isn't the one that the host
+// belongs to. While guarding, nobody asks.
+func (a *Agent) checkCluster(found *record.Cluster, known record.ClusterID) error {
+	return a.opts.Registry.CheckCluster(found, known)
 }
 
 func (a *Agent) logf(level, format string, args ...any) {
@@ -329,7 +334,7 @@ func (a *Agent) report() {
 	a.health = health
 	a.mu.Unlock()
 	suspended := 0.0
-	if isLost(health) {
+	if a.core.lost(health) {
 		suspended = 1
 	}
 	a.metrics.suspended.Set(suspended)

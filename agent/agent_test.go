@@ -101,6 +101,11 @@ func vanish(name unit.Name) record.Change {
 	return record.PlacementChange{Key: record.Key{Machine: me, Unit: name}}
 }
 
+// CheckCluster is the registry's own: its key has no prefix here.
+func (c *fakeCluster) CheckCluster(found *record.Cluster, known record.ClusterID) error {
+	return new(registry.Registry).CheckCluster(found, known)
+}
+
 func (c *fakeCluster) Files(_ context.Context, hashes []unit.Hash) (map[unit.Hash][]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -286,7 +291,7 @@ func newRig(t *testing.T) *rig {
 	log.SetOutput(io.Discard)
 	r.opts = Options{
 		Registry: r.cluster, Presence: r.cluster, Systemd: r.sys, Dir: r.dir, TTL: 30 * time.Second,
-		ClusterKey: "/fleet/cluster", Log: logrus.NewEntry(log),
+		Log:     logrus.NewEntry(log),
 		Machine: func() machine.Machine { return machine.Machine{ID: me, BootID: "boot"} },
 	}
 	return r
@@ -373,6 +378,28 @@ func TestUnitsLife(t *testing.T) {
 	if n := len(r.agent.core.units); n != 0 {
 		t.Errorf("%d units are remembered", n)
 	}
+}
+
+// A oneshot that was launched and is inactive is done. One whose job still
+// waits its turn must not look so.
+func TestStartThatWaitsItsTurnIsNotSaid(t *testing.T) {
+	r := newRig(t).start()
+	r.sys.mu.Lock()
+	r.sys.slow, r.sys.queued = true, true
+	r.sys.mu.Unlock()
+	r.cluster.tell(place("a.service", launched(r.cluster.file(sleeper))))
+	r.idle()
+	if !slices.Contains(r.sys.log(), "start a.service") {
+		t.Fatal("not started")
+	}
+	r.cluster.await(t, "looked at", func(s map[unit.Name]record.State) bool {
+		if st := s["a.service"]; st.Target == unit.TargetLaunched {
+			t.Errorf("said before its turn: %+v", st)
+		}
+		return true
+	})
+	r.sys.finish("a.service")
+	r.cluster.await(t, "launched", is("a.service", unit.TargetLaunched, "active"))
 }
 
 func TestIdleHostPublishesNothing(t *testing.T) {
@@ -472,7 +499,7 @@ func TestLostCluster(t *testing.T) {
 				t.Error("the host was changed")
 			}
 			err := r.agent.Health()
-			if err == nil || !strings.Contains(err.Error(), `etcdctl put /fleet/cluster '{"id":"c","schema":"1.0.0"}'`) {
+			if err == nil || !strings.Contains(err.Error(), `etcdctl put cluster '{"id":"c","schema":"1.0.0"}'`) {
 				t.Errorf("health: %v", err)
 			}
 			r.cluster.tell(record.ClusterChange{New: &record.Cluster{ID: "c", Schema: "1.0.0"}})

@@ -54,6 +54,7 @@ type held struct {
 	op       verb   // under way, empty if none
 	job      uint64 // the latest that systemd accepted
 	stopping bool   // a stop was accepted, its end isn't known yet
+	starting bool   // a start or restart was accepted, its end isn't known yet
 	stopped  bool   // it ended with the unit down, and nothing was started since
 	killed   bool   // SIGKILL was sent, or is to be tried again after retry
 	examine  bool   // the record's intent may have taken place, or may not
@@ -83,8 +84,8 @@ type core struct {
 	texts    map[unit.Hash]*text
 	boot     machine.BootID
 
-	key       string         // where the cluster's name is in etcd, for a remedy's sake
-	known     record.Cluster // the cluster that the host belongs to; ID empty if none yet
+	check     func(found *record.Cluster, known record.ClusterID) error // is cluster the known one?
+	known     record.Cluster                                            // the cluster that the host belongs to; ID empty if none yet
 	cluster   *record.Cluster
 	following bool // a schedule has been read
 	reach     reach
@@ -105,13 +106,13 @@ type output struct {
 	wake    time.Time                   // when to decide again though nothing happened; zero: never
 }
 
-func newCore(boot machine.BootID, key string, known record.Cluster, logf func(level, format string, args ...any)) *core {
+func newCore(boot machine.BootID, check func(*record.Cluster, record.ClusterID) error, known record.Cluster, logf func(level, format string, args ...any)) *core {
 	return &core{
 		units:    map[unit.Name]*held{},
 		schedule: map[unit.Name]record.Spec{},
 		texts:    map[unit.Hash]*text{},
 		boot:     boot,
-		key:      key,
+		check:    check,
 		known:    known,
 		dirty:    map[unit.Name]struct{}{},
 		out:      output{states: map[unit.Name]*record.State{}},
@@ -188,7 +189,7 @@ func down(s systemd.State) bool {
 // blind forgets what systemd said: the connection broke.
 func (c *core) blind() {
 	for _, h := range c.units {
-		h.seen, h.stopping = false, false
+		h.seen, h.stopping, h.starting = false, false, false
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type fakeSystemd struct {
 	mu      sync.Mutex
 	slow    bool
+	queued  bool // with slow: starts wait their turn, the unit is as it was
 	down    bool // ErrDisconnected
 	units   map[unit.Name]*fakeUnit
 	foreign map[unit.Name]bool
@@ -239,8 +240,8 @@ func (f *fakeSystemd) starting(verb string, name unit.Name) (job <-chan string, 
 			u.text = u.loaded
 		}
 		during := "activating"
-		if verb == "start" && u.active == "active" {
-			during = "active"
+		if verb == "start" && u.active == "active" || f.queued {
+			during = u.active
 		}
 		job = f.job(name, false, during)
 		return nil

@@ -65,15 +65,15 @@ func (c *core) succeeded(h *held, r result) {
 	switch r.action.verb {
 	case doRemove:
 		h.rec, h.state, h.seen = nil, systemd.State{}, false
-		h.stopped, h.stopping, h.killed, h.examine = false, false, false, false
+		h.stopped, h.stopping, h.starting, h.killed, h.examine = false, false, false, false, false
 	case doKill:
 		h.killed = true
 	case doStop:
 		h.rec = r.action.after
-		h.job, h.stopping, h.stopped = r.job, true, false
+		h.job, h.stopping, h.starting, h.stopped = r.job, true, false, false
 	case doStart, doRestart:
 		h.rec = r.action.after
-		h.job, h.stopping, h.stopped, h.killed, h.examine = r.job, false, false, false, false
+		h.job, h.starting, h.stopping, h.stopped, h.killed, h.examine = r.job, true, false, false, false, false
 	case doInstall:
 		h.rec = r.action.after
 		if r.reason != "" {
@@ -93,6 +93,7 @@ func (c *core) ended(now time.Time, name unit.Name, job uint64, result string) {
 		return // another job has replaced it
 	}
 	c.touch(name)
+	h.starting = false
 	if h.stopping {
 		h.stopping = false
 		switch {

@@ -23,6 +23,7 @@ func (c *core) restore(records []Record) {
 // A nil Spec is a key that vanished.
 func (c *core) follow(reset bool, cluster *record.Cluster, changes map[unit.Name]*record.Spec) {
 	was := c.suspended()
+	wasLost := c.lost(was)
 	if !c.following {
 		c.following = true
 		c.touchAll() // nothing is published before
@@ -58,12 +59,12 @@ func (c *core) follow(reset bool, cluster *record.Cluster, changes map[unit.Name
 	now := c.suspended()
 	switch {
 	case now != nil:
-		if isLost(now) && (was == nil || was.Error() != now.Error()) {
+		if c.lost(now) && (was == nil || was.Error() != now.Error()) {
 			c.logf("error", "%v", now)
 		}
 		return // the schedule is remembered, and followed when this is over
 	case was != nil:
-		if isLost(was) {
+		if wasLost {
 			c.logf("info", "the cluster's key is back: following the schedule again")
 		}
 		changes = map[unit.Name]*record.Spec{}

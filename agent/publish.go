@@ -41,6 +41,10 @@ func (c *core) statement(h *held) *record.State {
 		}
 	case !h.seen:
 		return h.published
+	case h.starting && (h.state.Active == "inactive" || h.state.Active == "failed"):
+		// Its job waits its turn. Launched and inactive would read as a oneshot
+		// that is done.
+		return h.published
 	}
 	s := &record.State{Spec: h.rec.Done, SystemdState: h.state.SystemdState, Error: h.err}
 	if s.Error != "" && (s.Active == "inactive" || s.Active == "") {
