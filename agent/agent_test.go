@@ -386,12 +386,17 @@ func TestStartThatWaitsItsTurnIsNotSaid(t *testing.T) {
 	r := newRig(t).start()
 	r.sys.mu.Lock()
 	r.sys.slow, r.sys.queued = true, true
+	started := make(chan struct{})
+	r.sys.fault = func(call string, after bool) error {
+		if call == "start a.service" && after {
+			close(started)
+		}
+		return nil
+	}
 	r.sys.mu.Unlock()
 	r.cluster.tell(place("a.service", launched(r.cluster.file(sleeper))))
+	<-started
 	r.idle()
-	if !slices.Contains(r.sys.log(), "start a.service") {
-		t.Fatal("not started")
-	}
 	r.cluster.await(t, "looked at", func(s map[unit.Name]record.State) bool {
 		if st := s["a.service"]; st.Target == unit.TargetLaunched {
 			t.Errorf("said before its turn: %+v", st)
