@@ -90,7 +90,7 @@ func (s *sim) boot() {
 	log := logrus.New()
 	log.SetLevel(logrus.PanicLevel)
 	s.agent = New(Options{
-		Systemd: s.sys, Dir: s.dir, TTL: time.Minute, Log: logrus.NewEntry(log),
+		Registry: newFakeCluster(), Systemd: s.sys, Dir: s.dir, TTL: time.Minute, Log: logrus.NewEntry(log),
 		Machine: func() machine.Machine { return machine.Machine{ID: "m", BootID: "b"} },
 	})
 	s.crashAt, s.failing, s.ends = -1, false, nil

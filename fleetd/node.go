@@ -143,7 +143,7 @@ func (n *node) run(ctx context.Context, listeners []net.Listener, reload <-chan 
 func (n *node) takePart(stop, life context.Context, m machine.Machine, reload <-chan *config.Config, handOver func(context.Context) bool) error {
 	opts := agent.Options{
 		Registry: n.registry, Systemd: n.systemd, Machine: func() machine.Machine { return m },
-		TTL: n.cfg.AgentTTL, Dir: n.cfg.UnitsDirectory, ClusterKey: n.registry.ClusterKey(),
+		TTL: n.cfg.AgentTTL, Dir: n.cfg.UnitsDirectory,
 		Log: n.room("agent"), Metrics: n.metrics,
 	}
 	presence, err := n.join(stop, m, opts)

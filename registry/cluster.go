@@ -41,7 +41,8 @@ func (r *Registry) CheckCluster(found *record.Cluster, known record.ClusterID) e
 		return &ClusterError{
 			Msg: fmt.Sprintf("etcd holds cluster %s, but this host belongs to cluster %s: fleet changes nothing here", found.ID, known),
 			Remedy: fmt.Sprintf("point etcd_servers and etcd_key_prefix at the right cluster; or, to make this host join the new one, "+
-				"stop its units and delete the file that remembers the old id; or restore it: etcdctl put %s '%s'", key, encode(record.Cluster{ID: known, Schema: schema})),
+				"stop fleet there, which stops its units, delete the file cluster beside units_directory (/run/fleet/cluster), and start fleet again; "+
+				"or restore the old one: etcdctl put %s '%s'", key, encode(record.Cluster{ID: known, Schema: schema})),
 		}
 	}
 	ours, theirs := semver.New(schema), new(semver.Version)
@@ -53,10 +54,6 @@ func (r *Registry) CheckCluster(found *record.Cluster, known record.ClusterID) e
 	}
 	return nil
 }
-
-// ClusterKey is the name of the key that says which cluster this is, for
-// messages.
-func (r *Registry) ClusterKey() string { return r.keys.cluster() }
 
 // EnsureCluster gives the cluster its id if this is the first engine ever, and
 // else checks it as CheckCluster does. A cluster that is established - it has

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fleet-project/fleet/machine"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 )
@@ -69,7 +70,7 @@ func (l *Leadership) campaign(ctx context.Context, id machine.ID) error {
 	select {
 	case err := <-won:
 		if err == nil {
-			_, err = l.r.keepAliveOnce(ctx, l.session.Lease())
+			err = l.confirm(ctx)
 		}
 		if err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -77,6 +78,19 @@ func (l *Leadership) campaign(ctx context.Context, id machine.ID) error {
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// confirm renews the lease, as soon as etcd answers at all.
+func (l *Leadership) confirm(ctx context.Context) error {
+	for {
+		_, err := l.r.keepAliveOnce(ctx, l.session.Lease())
+		if err == nil || errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return err
+		}
+		if err := sleep(ctx, retryPause); err != nil {
+			return err
+		}
 	}
 }
 
