@@ -112,7 +112,7 @@ func (c *Config) set(where, key, value string) error {
 	return nil
 }
 
-// Machine gives the metadata and address as machine.Local wants them.
+// machineMetadata reads metadata as the machine presents it.
 func (c *Config) machineMetadata(s string) error {
 	m, err := machine.ParseMetadata(s)
 	if err != nil {

@@ -85,7 +85,7 @@ func TestLoadRefuses(t *testing.T) {
 		env        []string
 		want       string
 	}{
-		{name: "no key=value", file: "\nhello\n", want: `FILE:2: "hello" is no key=value line`},
+		{name: "no key=value", file: "\nhello\n", want: "FILE:2: no key=value line"},
 		{name: "open quote", file: "metadata='a=b\n", want: "FILE:1: the quote ' is not closed"},
 		{name: "bad number", file: "verbosity=loud\n", want: `FILE:1: verbosity: "loud" is not a whole number`},
 		{name: "bad list", file: "etcd_servers=[http://a]\n", want: "FILE:1: etcd_servers: [http://a] is no JSON array"},
@@ -103,6 +103,11 @@ func TestLoadRefuses(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
+	}
+	for _, text := range []string{"etcd_password: s3cret\n", "etcd_password='s3cret\n", "etcd_password=\"\"s3cret\n"} {
+		if _, err := Load(write(t, text), nil); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 	if _, err := Load("/nowhere/fleet.conf", nil); err == nil {
 		t.Error("a named file that is missing was accepted")

@@ -1,12 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
 
 // read takes fleet.conf's text: key=value lines without sections, # and ;
-// comments, values bare, 'quoted' or "quoted".
+// comments, values bare, 'quoted' or "quoted". Errors quote no text: it may be
+// a password.
 func (c *Config) read(path, text string) error {
 	for i, line := range strings.Split(text, "\n") {
 		where := fmt.Sprintf("%s:%d", path, i+1)
@@ -20,7 +22,7 @@ func (c *Config) read(path, text string) error {
 		}
 		key, value, found := strings.Cut(line, "=")
 		if !found {
-			return fmt.Errorf("%s: %q is no key=value line", where, line)
+			return fmt.Errorf("%s: no key=value line", where)
 		}
 		value, err := unquote(strings.TrimSpace(value))
 		if err != nil {
@@ -45,7 +47,7 @@ func unquote(v string) (string, error) {
 		}
 		rest := strings.TrimSpace(v[end+2:])
 		if rest != "" && rest[0] != '#' && rest[0] != ';' {
-			return "", fmt.Errorf("%q follows the closing quote", rest)
+			return "", errors.New("something follows the closing quote")
 		}
 		return v[1 : end+1], nil
 	}
