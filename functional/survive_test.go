@@ -123,6 +123,28 @@ func TestLostHostLosesItsUnitsAndTheFirstBackDoesNotGetAll(t *testing.T) {
 	}
 }
 
+func TestHostRebootedInTimeKeepsItsUnits(t *testing.T) {
+	w := use(t)
+	before := w.startMany("reboot", 6, "")
+	h := w.Hosts[1]
+	if err := h.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Start(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	var after map[string]running
+	w.await("all six to run again", func() (bool, string) {
+		after = w.where("reboot@")
+		return len(after) == 6, fmt.Sprint(after)
+	})
+	for unit, was := range before {
+		if is := after[unit]; is.host != was.host || was.host != h.Name() && is.pid != was.pid {
+			t.Errorf("%s was %v, is %v", unit, was, is)
+		}
+	}
+}
+
 func TestEtcdDownStopsAndMovesNothing(t *testing.T) {
 	w := use(t)
 	before := w.startMany("etcd", 6, "")

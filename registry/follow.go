@@ -282,9 +282,9 @@ func (r *Registry) leaseOf(id machine.ID) clientv3.LeaseID {
 // lease has ended too. A key that was deleted by hand is put back by its agent
 // within moments, so the engine asks before it moves units.
 func (r *Registry) Gone(ctx context.Context, id machine.ID) (bool, error) {
-	left, _, err := r.timeToLive(ctx, r.leaseOf(id))
+	lease, err := r.timeToLive(ctx, r.leaseOf(id))
 	if err != nil {
 		return false, fmt.Errorf("asking whether machine %s is gone: %w", id.Short(), err)
 	}
-	return left < 0, nil
+	return lease.left < 0, nil
 }

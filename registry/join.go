@@ -27,8 +27,9 @@ func (e *DuplicateMachineError) Error() string {
 }
 
 // Join makes the machine present, on a lease of ttl. It takes over the lease
-// of an earlier fleetd of the same boot, waits for the lease of an earlier
-// boot to run out, and returns a *DuplicateMachineError when another live host
+// of an earlier fleetd of the same boot, and the place of an earlier boot once
+// that is seen to be dead: the cluster never takes a host for lost that was
+// rebooted in time. It returns a *DuplicateMachineError when another live host
 // has the same machine-id. While etcd is away it waits.
 func (r *Registry) Join(ctx context.Context, m machine.Machine, ttl time.Duration) (*Presence, error) {
 	p := &Presence{r: r, ttl: ttl, machine: m, states: map[unit.Name]record.State{}, dirty: map[unit.Name]bool{}, lost: make(chan struct{}, 1)}
@@ -85,10 +86,18 @@ func (p *Presence) join(ctx context.Context) error {
 	case lease == clientv3.NoLease: // written by hand: it would never go
 		return p.claim(ctx, kvs[0].ModRevision)
 	}
-	if err := p.outwait(ctx, holder, lease, resp.Header.Revision); err != nil {
+	gone, err := p.outwait(ctx, holder, lease, resp.Header.Revision)
+	switch {
+	case err != nil:
+		return err
+	case gone:
+		return p.claim(ctx, 0)
+	}
+	if err := p.claim(ctx, kvs[0].ModRevision); err != nil {
 		return err
 	}
-	return p.claim(ctx, 0)
+	// What the earlier boot said of its units goes with its lease: all are down.
+	return p.r.revoke(ctx, lease)
 }
 
 // resume takes over the lease of an earlier fleetd of this boot: the machine
@@ -157,10 +166,11 @@ func (p *Presence) take(ctx context.Context, lease clientv3.LeaseID, sent time.T
 	return nil
 }
 
-// outwait returns nil once the other boot's lease has run out, and a
-// *DuplicateMachineError when it is seen to be renewed: then that host lives.
-func (p *Presence) outwait(ctx context.Context, holder machine.Machine, lease clientv3.LeaseID, rev int64) error {
-	p.r.log.Infof("this machine's presence belongs to boot %s of %s: waiting for its lease to run out", holder.BootID, holder.Hostname)
+// outwait returns once the other boot is dead: its lease is gone, or was not
+// renewed for two thirds of its time, in which a live holder does so twice. It
+// returns a *DuplicateMachineError when it sees a renewal.
+func (p *Presence) outwait(ctx context.Context, holder machine.Machine, lease clientv3.LeaseID, rev int64) (gone bool, err error) {
+	p.r.log.Infof("this machine's presence belongs to boot %s of %s: waiting to see that it isn't renewed", holder.BootID, holder.Hostname)
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	changed := p.r.etcd.Watch(ctx, p.r.keys.machine(p.machine.ID), clientv3.WithRev(rev+1))
@@ -168,33 +178,34 @@ func (p *Presence) outwait(ctx context.Context, holder machine.Machine, lease cl
 	var term uint64
 	for {
 		asked := time.Now()
-		left, now, err := p.r.timeToLive(ctx, lease)
+		now, err := p.r.timeToLive(ctx, lease)
 		switch {
 		case err != nil:
-			return err
-		case left < 0:
-			return nil
-		case now == term && left > 0 && asked.Add(left).After(end): // 0 may also be a moment past its end
-			return &DuplicateMachineError{ID: p.machine.ID, Other: holder}
+			return false, err
+		case now.left < 0:
+			return true, nil
+		case now.term == term && now.left > 0 && asked.Add(now.left).After(end): // 0 may also be a moment past its end
+			return false, &DuplicateMachineError{ID: p.machine.ID, Other: holder}
+		case now.left+time.Second <= now.granted/3: // etcd rounds down
+			return false, nil
 		}
-		latest := time.Now().Add(left + time.Second) // etcd rounds down
-		if now != term || latest.Before(end) {
+		latest := time.Now().Add(now.left + time.Second)
+		if now.term != term || latest.Before(end) {
 			// A new term began with a leader that extended every lease.
-			end, term = latest, now
+			end, term = latest, now.term
 		}
-		// A live holder renews every third of its time. No event tells of a
-		// renewal, so look.
-		timer := time.NewTimer(min(max(left, retryPause), max(p.ttl/2, time.Second)))
+		// No event tells of a renewal, so look.
+		timer := time.NewTimer(min(max(now.left-now.granted/3, retryPause), max(now.granted/2, time.Second)))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return ctx.Err()
+			return false, ctx.Err()
 		case resp := <-changed:
 			timer.Stop()
 			if len(resp.Events) == 0 || resp.Events[0].IsCreate() || resp.Events[0].IsModify() {
-				return errors.New("this machine's presence changed while joining")
+				return false, errors.New("this machine's presence changed while joining")
 			}
-			return nil
+			return true, nil
 		case <-timer.C:
 		}
 	}

@@ -37,20 +37,28 @@ func (r *Registry) revoke(ctx context.Context, lease clientv3.LeaseID) error {
 	return r.noted(ctx, err)
 }
 
-// timeToLive gives a lease's remaining time in whole seconds, rounded down, and
-// etcd's raft term: a new leader extends all leases. A lease that has ended has
-// a negative time.
-func (r *Registry) timeToLive(ctx context.Context, lease clientv3.LeaseID) (left time.Duration, term uint64, err error) {
+// remaining is what etcd says of a lease's time.
+type remaining struct {
+	left    time.Duration // whole seconds, rounded down; negative if the lease has ended
+	granted time.Duration // its TTL
+	term    uint64        // etcd's raft term: a new leader extends all leases
+}
+
+func (r *Registry) timeToLive(ctx context.Context, lease clientv3.LeaseID) (remaining, error) {
 	if lease == clientv3.NoLease {
-		return -1, 0, nil
+		return remaining{left: -1}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	resp, err := r.etcd.TimeToLive(ctx, lease)
 	if r.noted(ctx, err) != nil {
-		return 0, 0, fmt.Errorf("asking for a lease's time: %w", err)
+		return remaining{}, fmt.Errorf("asking for a lease's time: %w", err)
 	}
-	return time.Duration(resp.TTL) * time.Second, resp.RaftTerm, nil
+	return remaining{
+		left:    time.Duration(resp.TTL) * time.Second,
+		granted: time.Duration(resp.GrantedTTL) * time.Second,
+		term:    resp.RaftTerm,
+	}, nil
 }
 
 // keepAliveOnce renews a lease and gives its full TTL in seconds. clientv3's own
