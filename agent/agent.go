@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -106,8 +105,6 @@ type Options struct {
 	// Dir keeps a record for each unit; empty: DefaultDir. What cluster the host
 	// belongs to is kept in the file "cluster" beside it.
 	Dir string
-	// Cluster is the cluster that the host is known to belong to, if it is.
-	Cluster record.Cluster
 
 	Log     *logrus.Entry
 	Metrics prometheus.Registerer // nil: none
@@ -224,9 +221,6 @@ func (a *Agent) restore() error {
 	known, err := a.store.cluster()
 	if err != nil {
 		return fmt.Errorf("reading which cluster this host belongs to: %w", err)
-	}
-	if known.ID == "" {
-		known = a.opts.Cluster
 	}
 	records, err := a.store.load(func(err error) { a.log.WithError(err).Error("a record of what an earlier fleetd did can't be read") })
 	if err != nil {
@@ -361,26 +355,4 @@ func (a *Agent) finish(cancelOps func()) {
 	cancelOps()
 	<-done
 	a.waits.Wait()
-}
-
-// names lists the units that fleet has something of on this host, in order.
-func (c *core) names() []unit.Name {
-	var out []unit.Name
-	for name, h := range c.units {
-		if h.rec != nil {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-func (c *core) count() int {
-	n := 0
-	for _, h := range c.units {
-		if h.rec != nil {
-			n++
-		}
-	}
-	return n
 }

@@ -248,6 +248,28 @@ func (c *core) empty() bool {
 	return true
 }
 
+// names lists the units that fleet has something of on this host, in order.
+func (c *core) names() []unit.Name {
+	var out []unit.Name
+	for name, h := range c.units {
+		if h.rec != nil {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (c *core) count() int {
+	n := 0
+	for _, h := range c.units {
+		if h.rec != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // settle decides on all units that something happened to, and hands over what
 // is to be done. The caller does it, and tells.
 func (c *core) settle(now time.Time) output {

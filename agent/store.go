@@ -82,7 +82,11 @@ func (s store) clusterPath() string {
 	return filepath.Join(filepath.Dir(filepath.Clean(s.dir)), "cluster")
 }
 
-// cluster gives the cluster that the host belongs to, none if nobody knows.
+// KnownCluster gives the cluster that a host belongs to by what its agent, with
+// its records in dir, has written down; the zero value if it has joined none
+// since it booted.
+func KnownCluster(dir string) (record.Cluster, error) { return store{dir: dir}.cluster() }
+
 func (s store) cluster() (record.Cluster, error) {
 	c, err := readJSON[record.Cluster](s.clusterPath())
 	if errors.Is(err, fs.ErrNotExist) {

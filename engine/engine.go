@@ -49,7 +49,6 @@ type Engine struct {
 	safetyNet time.Duration
 
 	mu      sync.Mutex
-	leading bool
 	trouble error // why the leader changes nothing, nil when all is well
 }
 
@@ -97,32 +96,13 @@ func (e *Engine) turn(ctx context.Context) error {
 	}()
 	e.log.Info("this engine leads the cluster")
 	e.metrics.leaderStart.SetToCurrentTime()
-	e.setLeading(true)
 	defer func() {
 		e.metrics.leaderStart.Set(0)
-		e.setLeading(false)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.trouble = nil // the next leader's, if it lasts
 	}()
 	return e.lead(ctx, lead)
-}
-
-func (e *Engine) setLeading(is bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.leading, e.trouble = is, nil
-}
-
-// Leading reports whether this engine leads now.
-func (e *Engine) Leading() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.leading
-}
-
-// Trouble says why this leader changes nothing, or nil.
-func (e *Engine) Trouble() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.trouble
 }
 
 // setTrouble logs a trouble once, and its end.

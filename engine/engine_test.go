@@ -195,6 +195,12 @@ func TestDestroyedUnitIsReleased(t *testing.T) {
 	})
 }
 
+func (e *Engine) troubled() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.trouble
+}
+
 func TestClusterKeyGoneOrDifferentSuspends(t *testing.T) {
 	for name, replace := range map[string]string{"gone": "", "different": `{"id":"other","schema":"1.0.0"}`} {
 		t.Run(name, func(t *testing.T) {
@@ -215,14 +221,14 @@ func TestClusterKeyGoneOrDifferentSuspends(t *testing.T) {
 				b.etcd.Put(t, b.prefix+"cluster", replace)
 			}
 			b.submit("y.service", unit.TargetLaunched)
-			for e.Trouble() == nil {
+			for e.troubled() == nil {
 				if t.Context().Err() != nil {
 					t.Fatal("the engine sees no trouble")
 				}
 				pause(t.Context(), time.Millisecond)
 			}
-			if !strings.Contains(e.Trouble().Error(), "etcdctl put "+b.prefix+"cluster") {
-				t.Errorf("the trouble names no remedy: %v", e.Trouble())
+			if !strings.Contains(e.troubled().Error(), "etcdctl put "+b.prefix+"cluster") {
+				t.Errorf("the trouble names no remedy: %v", e.troubled())
 			}
 			if _, placed := b.etcd.Get(t, b.prefix+"schedule/m/y.service"); placed {
 				t.Error("y was placed in a cluster that is not ours")

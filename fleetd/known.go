@@ -1,32 +1,28 @@
 package main
 
 import (
-	"encoding/json"
-	"os"
 	"sync"
 
+	"github.com/fleet-project/fleet/agent"
 	"github.com/fleet-project/fleet/registry/record"
 )
 
-// knownCluster reads, from the file that the agent keeps until the host
-// reboots, which cluster this host belongs to: "" when it has joined none yet.
-// The id never changes once it is there, so it is read until then.
-func knownCluster(path string) func() record.ClusterID {
+// knownCluster asks which cluster this host belongs to, by what its agent wrote
+// down: "" when it has joined none yet. The id never changes once it is there,
+// so it is read until then.
+func knownCluster(unitsDir string) func() record.ClusterID {
 	var mu sync.Mutex
-	var c record.Cluster
+	var id record.ClusterID
 	return func() record.ClusterID {
 		mu.Lock()
 		defer mu.Unlock()
-		if c.ID != "" {
-			return c.ID
+		if id == "" {
+			c, err := agent.KnownCluster(unitsDir)
+			if err != nil {
+				return "" // a damaged file is the agent's to report
+			}
+			id = c.ID
 		}
-		text, err := os.ReadFile(path)
-		if err == nil {
-			err = json.Unmarshal(text, &c)
-		}
-		if err != nil {
-			return "" // none yet; a damaged file is the agent's to report
-		}
-		return c.ID
+		return id
 	}
 }

@@ -81,7 +81,7 @@ func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	if n.lock, err = lockFile(filepath.Join(dir, "fleetd.lock"), "fleetd"); err != nil {
 		return nil, err
 	}
-	n.known = knownCluster(filepath.Join(dir, "cluster"))
+	n.known = knownCluster(cfg.UnitsDirectory)
 	opts.systemd.Log, opts.systemd.Metrics = n.room("systemd"), n.metrics
 	if n.systemd, err = systemd.Dial(ctx, opts.systemd); err != nil {
 		return nil, err
@@ -150,7 +150,11 @@ func (n *node) takePart(stop, life context.Context, m machine.Machine, reload <-
 	if err != nil {
 		return orEnd(stop, err)
 	}
-	n.room("agent").Infof("joined the cluster as %s (%s)", m.ID.Short(), m.IP)
+	lease := "a lease of its own"
+	if presence.Resumed() {
+		lease = "the lease of an earlier fleetd"
+	}
+	n.room("agent").Infof("joined the cluster as %s (%s) on %s", m.ID.Short(), m.IP, lease)
 	n.joined()
 	opts.Presence, opts.Machine = presence, presence.Machine
 	ag := agent.New(opts)

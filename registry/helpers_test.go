@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -238,4 +239,11 @@ func mentions(t testing.TB, err error, what ...string) {
 			t.Errorf("error %v does not mention %q", err, w)
 		}
 	}
+}
+
+// said gives what this machine has said of its units.
+func (p *Presence) said() map[unit.Name]record.State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.states)
 }

@@ -30,8 +30,8 @@ func TestJoinFresh(t *testing.T) {
 	if !found || e.Lease == clientv3.NoLease || e.Lease != p.lease {
 		t.Errorf("presence: %+v", e)
 	}
-	if p.Resumed() || len(p.States()) > 0 || time.Since(p.RenewedAt()) > time.Minute {
-		t.Errorf("resumed %v, states %v, renewed %s", p.Resumed(), p.States(), p.RenewedAt())
+	if p.Resumed() || len(p.said()) > 0 || time.Since(p.RenewedAt()) > time.Minute {
+		t.Errorf("resumed %v, states %v, renewed %s", p.Resumed(), p.said(), p.RenewedAt())
 	}
 }
 
@@ -59,7 +59,7 @@ func TestJoinResumesTheSameBoot(t *testing.T) {
 	if !second.Resumed() || second.lease != first.lease {
 		t.Errorf("resumed %v, lease %x, was %x", second.Resumed(), second.lease, first.lease)
 	}
-	if got := second.States(); len(got) != 1 || got["a.service"] != *state(unit.TargetLaunched) {
+	if got := second.said(); len(got) != 1 || got["a.service"] != *state(unit.TargetLaunched) {
 		t.Errorf("states: %+v", got)
 	}
 	f.wait(t, "the new version", func(v *record.View) bool { return v.Machines["m"].Version == "2" })
@@ -142,8 +142,8 @@ func TestJoinWaitsForADeadBoot(t *testing.T) {
 			if p == nil {
 				return
 			}
-			if p.Resumed() || p.lease == old.lease || len(p.States()) > 0 {
-				t.Errorf("resumed %v with states %v", p.Resumed(), p.States())
+			if p.Resumed() || p.lease == old.lease || len(p.said()) > 0 {
+				t.Errorf("resumed %v with states %v", p.Resumed(), p.said())
 			}
 			if e, _ := s.Get(t, r.keys.machine("m")); e.Lease != p.lease {
 				t.Errorf("the presence is on lease %x, not %x", e.Lease, p.lease)

@@ -301,18 +301,6 @@ func (p *Presence) PutStates(ctx context.Context, states map[unit.Name]*record.S
 	return p.flush(ctx)
 }
 
-// States gives what this machine has said of its units. After Join resumed a
-// lease it is what the earlier fleetd said.
-func (p *Presence) States() map[unit.Name]record.State {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := make(map[unit.Name]record.State, len(p.states))
-	for n, s := range p.states {
-		out[n] = s
-	}
-	return out
-}
-
 // flush writes all that is dirty.
 func (p *Presence) flush(ctx context.Context) error {
 	p.writing.Lock()

@@ -133,7 +133,7 @@ func TestPresenceAndAcknowledgements(t *testing.T) {
 				eventually(t, "it is back", func() bool { return p.whole(t, "a.service", "b.service", "old.service") })
 				return
 			}
-			eventually(t, "it is forgotten", func() bool { _, held := p.States()["old.service"]; return !held })
+			eventually(t, "it is forgotten", func() bool { _, held := p.said()["old.service"]; return !held })
 			eventually(t, "the rest is whole", func() bool { return p.whole(t, "a.service", "b.service") })
 		})
 	}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/fleet-project/fleet/fleetd/config"
+	"github.com/fleet-project/fleet/registry/record"
+)
+
+func TestSingleDashFlags(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                               "",
+		"-config /a":                     "--config /a",
+		"-config=/a":                     "--config=/a",
+		"--config /a -version":           "--config /a --version",
+		"-h":                             "-h",
+		"dev -v --listen unix:///x":      "dev -v --listen unix:///x",
+		"etcd -name x":                   "etcd -name x",
+		"-config /a etcd -name x":        "--config /a etcd -name x",
+		"-config=/a etcd -data-dir /var": "--config=/a etcd -data-dir /var",
+	} {
+		if got := doubleDashes(strings.Fields(in)); !slices.Equal(got, strings.Fields(want)) {
+			t.Errorf("%q: %q", in, got)
+		}
+	}
+}
+
+// etcd itself only warns of a discovery URL, and forms a cluster of one.
+func TestDiscoveryIsRefused(t *testing.T) {
+	for _, tc := range []struct {
+		args, environ []string
+		refused       bool
+	}{
+		{nil, nil, false},
+		{[]string{"--name", "discovery"}, []string{"ETCD_DISCOVERY=", "ETCD_DISCOVERY_SRV=x"}, false},
+		{[]string{"--discovery", "https://x"}, nil, true},
+		{[]string{"-discovery=https://x"}, nil, true},
+		{nil, []string{"ETCD_DISCOVERY=https://x"}, true},
+	} {
+		err := refuseDiscovery(tc.args, tc.environ)
+		if (err != nil) != tc.refused || err != nil && !strings.Contains(err.Error(), "ETCD_INITIAL_CLUSTER") {
+			t.Errorf("%q %q: %v", tc.args, tc.environ, err)
+		}
+	}
+}
+
+func TestKnownClusterIsReadUntilThere(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "cluster")
+	known := knownCluster(filepath.Join(dir, "units"))
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		text string
+		want record.ClusterID
+	}{{"", ""}, {"{", ""}, {`{"id":"a","schema":"1.0.0"}`, "a"}, {`{"id":"b"}`, "a"}} {
+		if step.text != "" {
+			write(step.text)
+		}
+		if got := known(); got != step.want {
+			t.Errorf("after %q: %q", step.text, got)
+		}
+	}
+}
+
+func TestLockFileHoldsOneProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	first, err := lockFile(path, "fleetd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockFile(path, "fleetd"); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := lockFile(path, "fleetd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestListen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "below", "fleet.sock")
+	l, err := listen("unix://" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o660 {
+		t.Errorf("%v, %v", st.Mode(), err)
+	}
+	if _, err := listen("unix://" + path); err == nil || !strings.Contains(err.Error(), "answers there already") {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil { // what a killed one leaves
+		t.Fatal(err)
+	}
+	if l, err = listen("unix://" + path); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	for _, bad := range []string{"unix://relative", "tcp://:1", "/path", ""} {
+		if _, err := listen(bad); err == nil || !strings.Contains(err.Error(), "unix:///PATH") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestReload(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fleet.conf")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("metadata=a=1\n")
+	log := newLog(&config.Config{})
+	log.Logger.SetOutput(t.Output())
+	reloads, stop := reloading(path, log)
+	own := make(chan os.Signal, 2) // a late one must not end the test
+	signal.Notify(own, syscall.SIGHUP)
+	defer signal.Stop(own)
+	hup := func() {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hup()
+	if cfg := <-reloads; cfg.Metadata["a"] != "1" {
+		t.Errorf("%v", cfg.Metadata)
+	}
+	<-own
+	write("metadata=a=2\n")
+	hup()
+	<-own
+	stop() // though nobody takes the configuration
+}
