@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -76,12 +77,12 @@ func runDev(ctx context.Context, opts devOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dirs.close(err == nil)) }()
 	lock, err := lockFile(filepath.Join(dirs.runtime, "dev.lock"), "fleetd dev")
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer lock.Close() // after the directories are gone: they might be the next one's
+	defer func() { err = errors.Join(err, dirs.close(err == nil)) }()
 	where := opts.listen
 	if where == "" {
 		where = "unix://" + devSocket()
@@ -116,8 +117,30 @@ func runDev(ctx context.Context, opts devOptions) (err error) {
 		return err
 	}
 	defer n.close()
+	return runWith(ctx, n, mgr, listener)
+}
+
+// runWith runs the node while the manager lives: a private one can be killed,
+// and then no unit is left to look after.
+func runWith(ctx context.Context, n *node, mgr *manager.Manager, l net.Listener) error {
+	errGone := errors.New("the private systemd has ended, and all units with it: run fleetd dev again")
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	watching.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-mgr.Done():
+			end(errGone)
+		}
+	})
 	// Nobody would look after the units when this process is gone.
-	return n.run(ctx, []net.Listener{listener}, nil, func(context.Context) bool { return true })
+	err := n.run(ctx, []net.Listener{l}, nil, func(context.Context) bool { return !errors.Is(context.Cause(ctx), errGone) })
+	if errors.Is(context.Cause(ctx), errGone) {
+		return errGone
+	}
+	return err
 }
 
 func announce(log *logrus.Entry, mgr *manager.Manager, where string, began time.Time) {
