@@ -167,14 +167,7 @@ func devSocket() string {
 	if os.Geteuid() == 0 {
 		return defaultSocket
 	}
-	return filepath.Join(userRuntimeDir(), "fleet.sock")
-}
-
-func userRuntimeDir() string {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return dir
-	}
-	return fmt.Sprintf("/run/user/%d", os.Geteuid())
+	return filepath.Join(manager.UserRuntimeDir(), "fleet.sock")
 }
 
 // openDevDirs makes the directories. The runtime one must have a short path
@@ -184,7 +177,7 @@ func openDevDirs(dataDir string) (devDirs, error) {
 	var d devDirs
 	base := "/run"
 	if os.Geteuid() != 0 {
-		base = userRuntimeDir()
+		base = manager.UserRuntimeDir()
 	}
 	if dataDir == "" {
 		d.runtime = filepath.Join(base, "fleet-dev")

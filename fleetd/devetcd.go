@@ -32,15 +32,16 @@ func startDevEtcd(ctx context.Context, dataDir, runtimeDir string) (*devEtcd, er
 	cfg.TickMs, cfg.ElectionMs = 10, 100
 	client, peer := socketURL(runtimeDir, "etcd.sock"), socketURL(runtimeDir, "peer.sock")
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	// One member has a peer URL, by which its data knows it, but listens to no
+	// peers. (etcd would also hang when it ends: it closes a peers' unix socket
+	// only if it may look at the current directory.)
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = nil, []url.URL{peer}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	if err := os.MkdirAll(dataDir, 0o700); err != nil {
 		return nil, err
 	}
-	for _, u := range []url.URL{client, peer} { // left by one that was killed
-		if err := os.Remove(u.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
+	if err := os.Remove(client.Path); err != nil && !errors.Is(err, os.ErrNotExist) { // left by one that was killed
+		return nil, err
 	}
 	server, err := embed.StartEtcd(cfg)
 	if err != nil {
@@ -68,7 +69,7 @@ func socketURL(dir, name string) url.URL {
 func lockFile(path, who string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, needsRoot(err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()

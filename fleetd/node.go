@@ -72,10 +72,7 @@ func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	// lock and the cluster's id.
 	dir := filepath.Dir(filepath.Clean(cfg.UnitsDirectory))
 	if err := os.MkdirAll(cfg.UnitsDirectory, 0o755); err != nil {
-		if errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 {
-			return nil, fmt.Errorf("units_directory: %w: run fleetd as root; to try fleet as an ordinary user, run fleetd dev", err)
-		}
-		return nil, fmt.Errorf("units_directory: %w", err)
+		return nil, fmt.Errorf("units_directory: %w", needsRoot(err))
 	}
 	var err error
 	if n.lock, err = lockFile(filepath.Join(dir, "fleetd.lock"), "fleetd"); err != nil {
@@ -92,6 +89,14 @@ func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 		Prefix: cfg.EtcdKeyPrefix, RequestTimeout: cfg.EtcdRequestTimeout, Log: n.room("registry"),
 	})
 	return n, err
+}
+
+// needsRoot adds to an error what an ordinary user can do about it.
+func needsRoot(err error) error {
+	if !errors.Is(err, os.ErrPermission) || os.Geteuid() == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: run fleetd as root; to try fleet as an ordinary user, run fleetd dev", err)
 }
 
 // close ends what newNode opened.

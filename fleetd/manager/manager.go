@@ -33,6 +33,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Scope says whose systemd a Manager is.
@@ -209,11 +211,7 @@ func findUser(ctx context.Context) (*Manager, error) {
 	if u, err := user.LookupId(who); err == nil {
 		who = u.Username
 	}
-	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if dir == "" {
-		// Unset after su, sudo -u and nsenter, but it is always here.
-		dir = filepath.Join("/run/user", strconv.Itoa(uid))
-	}
+	dir := UserRuntimeDir()
 	socket := filepath.Join(dir, "systemd/private")
 	m := &Manager{
 		Scope:      User,
@@ -232,6 +230,20 @@ func findUser(ctx context.Context) (*Manager, error) {
 		return nil, fmt.Errorf("making the user's unit directory: %w", err)
 	}
 	return m, nil
+}
+
+// UserRuntimeDir is the XDG_RUNTIME_DIR of the user we run as. After `su`,
+// `sudo -u` and nsenter the variable is unset or somebody else's, but the
+// directory is always in the same place.
+func UserRuntimeDir() string {
+	uid := os.Geteuid()
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		var st unix.Stat_t
+		if unix.Stat(dir, &st) == nil && int(st.Uid) == uid {
+			return dir
+		}
+	}
+	return filepath.Join("/run/user", strconv.Itoa(uid))
 }
 
 // installed finds the systemd binary.
