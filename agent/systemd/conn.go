@@ -143,15 +143,17 @@ func (c *Client) property(ctx context.Context, name unit.Name, iface, property s
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	call := conn.bus.Object(destination, objectPath(name)).
-		CallWithContext(ctx, propsIface+".Get", 0, iface, property)
-	if call.Err == nil {
-		var v dbus.Variant
-		if call.Err = call.Store(&v); call.Err == nil {
-			call.Err = v.Store(value)
-		}
+	v, err := conn.get(ctx, objectPath(name), iface, property)
+	if err == nil {
+		err = v.Store(value)
 	}
-	return refused("show", name, conn.broken(call.Err))
+	return refused("show", name, conn.broken(err))
+}
+
+// get reads one property of any object.
+func (c *conn) get(ctx context.Context, path dbus.ObjectPath, iface, property string) (v dbus.Variant, err error) {
+	err = c.bus.Object(destination, path).CallWithContext(ctx, propsIface+".Get", 0, iface, property).Store(&v)
+	return v, err
 }
 
 // bounded gives a context its deadline, if it has none.

@@ -39,7 +39,7 @@ func (c *Client) OwnFate(ctx context.Context) (Fate, error) {
 	if err != nil {
 		return "", fmt.Errorf("asking systemd for this process's unit: %w", err)
 	}
-	job, err := c.ownJob(ctx, conn, path)
+	job, err := conn.jobOf(ctx, path)
 	if err != nil {
 		return "", err
 	}
@@ -49,20 +49,21 @@ func (c *Client) OwnFate(ctx context.Context) (Fate, error) {
 	case "stop":
 		return Stopping, nil
 	}
-	v, err := conn.bus.Object(destination, path).GetProperty("org.freedesktop.systemd1.Service.Restart")
-	if err != nil {
+	restart, err := conn.get(ctx, path, "org.freedesktop.systemd1.Service", "Restart")
+	switch {
+	case errors.As(err, &refusal):
 		return Stopping, nil // a scope: somebody's session
-	}
-	if v.Value() == "no" {
+	case err != nil:
+		return "", fmt.Errorf("asking systemd for this service's Restart=: %w", err)
+	case restart.Value() == "no":
 		return Stopping, nil
 	}
 	return Restarting, nil
 }
 
-// ownJob gives the type of the job that a unit has, "" when it has none.
-func (c *Client) ownJob(ctx context.Context, conn *conn, path dbus.ObjectPath) (string, error) {
-	var v dbus.Variant
-	err := conn.bus.Object(destination, path).CallWithContext(ctx, propsIface+".Get", 0, unitIface, "Job").Store(&v)
+// jobOf gives the type of the job that a unit has, "" when it has none.
+func (c *conn) jobOf(ctx context.Context, path dbus.ObjectPath) (string, error) {
+	v, err := c.get(ctx, path, unitIface, "Job")
 	if err != nil {
 		return "", fmt.Errorf("asking systemd for this service's job: %w", err)
 	}
@@ -76,8 +77,7 @@ func (c *Client) ownJob(ctx context.Context, conn *conn, path dbus.ObjectPath) (
 	if job.ID == 0 {
 		return "", nil
 	}
-	var kind dbus.Variant
-	err = conn.bus.Object(destination, job.Path).CallWithContext(ctx, propsIface+".Get", 0, "org.freedesktop.systemd1.Job", "JobType").Store(&kind)
+	kind, err := c.get(ctx, job.Path, "org.freedesktop.systemd1.Job", "JobType")
 	if err != nil {
 		return "", fmt.Errorf("asking systemd for a job's type: %w", err)
 	}
