@@ -33,6 +33,7 @@ unit: tools ## the tests that need no host, under the race detector
 
 .PHONY: functional
 functional: build tools ## the tests on three real hosts (as root)
+	@[ "$$(id -u)" = 0 ] || echo "real hosts need root: without it, the tests on them are skipped" >&2
 	go test -count=1 -timeout 15m -v ./functional/... | grep -v '^=== '
 
 .PHONY: tools
@@ -48,6 +49,7 @@ $(GOLANGCI):
 	@mkdir -p $(dir $@)
 	GOBIN=$(dir $@)new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 	mv $(dir $@)new/golangci-lint $@
+	rmdir $(dir $@)new
 
 .PHONY: fmt
 fmt: ## format the code
@@ -67,5 +69,5 @@ demo-down: ## remove what make demo left
 	go run ./functional/demo down
 
 .PHONY: clean
-clean: ## remove what was built here (not the cache: rm -r $FLEET_CACHE)
+clean: ## remove what was built here (not the cache, ~/.cache/fleet)
 	rm -rf bin functional/failed
