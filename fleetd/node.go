@@ -81,6 +81,9 @@ func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	n.known = knownCluster(cfg.UnitsDirectory)
 	opts.systemd.Log, opts.systemd.Metrics = n.room("systemd"), n.metrics
 	if n.systemd, err = systemd.Dial(ctx, opts.systemd); err != nil {
+		if _, booted := os.Stat("/run/systemd/system"); booted != nil {
+			err = fmt.Errorf("%w: fleetd needs a host that systemd runs, and D-Bus; to try fleet on this machine, run fleetd dev", err)
+		}
 		return nil, err
 	}
 	n.registry, err = registry.Dial(registry.Config{

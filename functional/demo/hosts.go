@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,7 +32,7 @@ func onHosts(ctx context.Context, s *stage) error {
 	}
 	d := &demo{stage: s}
 	if err := d.run(ctx, p); err != nil {
-		return fmt.Errorf("%w (removing the hosts: %w)", err, p.Close())
+		return errors.Join(err, p.Close())
 	}
 	if err := p.Detach(); err != nil {
 		return err
@@ -164,7 +165,7 @@ func (d *demo) failover(ctx context.Context) error {
 	if lost == nil {
 		return fmt.Errorf("echo.service is placed nowhere")
 	}
-	d.say("killing %s (%s): no shutdown, no goodbye; its lease runs out within %s", lost.Name(), lost.IP(), agentTTL)
+	d.say("killing %s (%s): no shutdown, no goodbye; its lease runs out within %s, a little later if it led etcd", lost.Name(), lost.IP(), agentTTL)
 	began := time.Now()
 	if err := lost.Kill(); err != nil {
 		return err

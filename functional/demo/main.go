@@ -37,6 +37,9 @@ func main() {
 		err = errors.New("usage: demo up|down (make demo, make demo-down)")
 	}
 	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("interrupted, and what was made is removed (%w)", err)
+		}
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 		os.Exit(1)
 	}

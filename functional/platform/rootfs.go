@@ -151,6 +151,7 @@ func buildRoot(ctx context.Context, lock *os.File, cache, dir string) error {
 	// is removed then.
 	argv := []string{"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "mmdebstrap"}
 	cmd := command(ctx, append(append(argv, args...), suite, root, "-")...)
+	cmd.Env = append(cmd.Environ(), "TMPDIR="+tmp) // what it leaves when it is killed goes too
 	cmd.Stdin = strings.NewReader(rootSources())
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{lock} // locked until that has ended, even if this process ends before
