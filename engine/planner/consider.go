@@ -54,21 +54,31 @@ func (p *Planner) considerAt(j *job, h *host) {
 	}
 }
 
+// restoreUnits gives units back that the cluster doesn't have although machines
+// are told to run them. Others may depend on them, so that comes before all
+// else.
+func (p *Planner) restoreUnits(queue []*job) {
+	for _, j := range queue {
+		if j.rec != nil || j.gone {
+			continue
+		}
+		i := slices.IndexFunc(j.seats, func(s *seat) bool { return s.counted == held })
+		if i < 0 {
+			continue
+		}
+		s := j.seats[i]
+		rec := record.Unit{Target: s.spec.Target, File: s.spec.File, Restart: s.spec.Restart}
+		p.setRecord(j, &rec)
+		p.out.add(rankRestore, Restore{Unit: j.name, Record: rec,
+			Reason: fmt.Sprintf("its key is gone, but %s is told to run it", s.host.id.Short())})
+	}
+	p.settle()
+}
+
 // considerUnknown deals with what is left of a unit that the cluster doesn't
 // have (any more).
 func (p *Planner) considerUnknown(j *job) {
 	p.rest(j)
-	for _, s := range j.seats {
-		if s.counted != held || !s.placed {
-			continue
-		}
-		rec := record.Unit{Target: s.spec.Target, File: s.spec.File, Restart: s.spec.Restart}
-		p.setRecord(j, &rec)
-		p.settle()
-		p.out.add(rankRestore, Restore{Unit: j.name, Record: rec,
-			Reason: fmt.Sprintf("its key is gone, but %s is told to run it", s.host.id.Short())})
-		return // setRecord has it looked at again
-	}
 	for _, s := range slices.Clone(j.seats) {
 		switch {
 		case s.host.live() && s.acknowledged():

@@ -195,6 +195,7 @@ func (p *Planner) run() {
 			}
 			return
 		}
+		p.restoreUnits(queue)
 		p.order(queue)
 		for _, j := range queue {
 			j.queued = false
@@ -241,7 +242,10 @@ func (p *Planner) rank(j *job, ranks map[*job]int) int {
 	case len(j.req.MachineOf) == 0:
 		return 0
 	}
-	ranks[j] = r // for those that follow themselves, which come anywhere
+	if p.inCircle(j) { // no order among those
+		ranks[j] = r
+		return r
+	}
 	depth := 0
 	for _, name := range j.req.MachineOf {
 		if l := p.jobs[name]; l != nil {
