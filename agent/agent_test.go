@@ -526,7 +526,7 @@ func TestErrorsAreTold(t *testing.T) {
 	told := func(name unit.Name, word string) {
 		t.Helper()
 		r.cluster.await(t, word, func(s map[unit.Name]record.State) bool {
-			return strings.Contains(s[name].Error, word) && s[name].Active == "failed"
+			return strings.Contains(s[name].Error, word) && s[name].Active != "active"
 		})
 	}
 	r.cluster.tell(

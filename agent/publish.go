@@ -46,10 +46,7 @@ func (c *core) statement(h *held) *record.State {
 		// that is done.
 		return h.published
 	}
-	s := &record.State{Spec: h.rec.Done, SystemdState: h.state.SystemdState, Error: h.err}
-	if s.Error != "" && (s.Active == "inactive" || s.Active == "") {
-		// To systemd a unit that it can't start is merely inactive.
-		s.Active = "failed"
-	}
-	return s
+	// Systemd's words, unchanged: a unit that it can't start is inactive to it.
+	// Why, is in Error.
+	return &record.State{Spec: h.rec.Done, SystemdState: h.state.SystemdState, Error: h.err}
 }

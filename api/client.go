@@ -59,7 +59,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		if !strings.HasPrefix(path, "/") {
 			return nil, fmt.Errorf("endpoint %q: write unix:// and an absolute path, such as unix:///var/run/fleet.sock", opts.Endpoint)
 		}
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return opts.Dial(ctx, "unix", path) }
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dialSocket(ctx, path) }
 		c.base = "http://fleetd" + Prefix
 	} else {
 		u, err := url.Parse(opts.Endpoint)

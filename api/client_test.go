@@ -146,6 +146,43 @@ func TestUnreachable(t *testing.T) {
 }
 
 // A fleetd that is not ready is asked again; one that stays so is told of.
+// A fleetd that was started a moment ago makes its socket in a moment.
+func TestSocketThatAppears(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "late")
+	refused := make(chan struct{}, 100)
+	c, err := api.NewClient(api.ClientOptions{Endpoint: "unix://" + path, Timeout: 5 * time.Second,
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+			if err != nil {
+				refused <- struct{}{}
+			}
+			return conn, err
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"machines": []}`) }))
+	s.Listener.Close()
+	started := make(chan error)
+	go func() {
+		<-refused
+		l, err := net.Listen("unix", path)
+		if err == nil {
+			s.Listener = l
+			s.Start()
+		}
+		started <- err
+	}()
+	if _, err := c.Machines(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+}
+
 func TestNotReady(t *testing.T) {
 	var asked atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 )
 
 var errTimeout = errors.New("no answer in time")
@@ -29,6 +31,28 @@ func (e *UnreachableError) Error() string {
 
 // Unwrap gives the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// appearTime is how long a socket that is not there yet is waited for: fleetd
+// may have been started a moment ago (fleetd dev &).
+const appearTime = 500 * time.Millisecond
+
+// dialSocket connects to a unix socket, and gives a fleetd that is just
+// starting the time to make it, but no more than half of a request's.
+func (c *Client) dialSocket(ctx context.Context, path string) (net.Conn, error) {
+	patience, cancel := context.WithTimeout(ctx, min(appearTime, c.opts.Timeout/2))
+	defer cancel()
+	for {
+		conn, err := c.opts.Dial(ctx, "unix", path)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+			return conn, err
+		}
+		select {
+		case <-patience.Done():
+			return nil, err
+		case <-time.After(20 * time.Millisecond): // a file that appears makes no event without inotify
+		}
+	}
+}
 
 // explain turns a failed connection into what a person can act upon.
 func (c *Client) explain(ctx context.Context, err error) error {
