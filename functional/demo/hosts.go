@@ -37,7 +37,7 @@ func onHosts(ctx context.Context, s *stage) error {
 	if err := p.Detach(); err != nil {
 		return err
 	}
-	d.farewell(p)
+	d.farewell(ctx, p)
 	return nil
 }
 
@@ -189,8 +189,13 @@ func (d *demo) failover(ctx context.Context) error {
 	return err
 }
 
-func (d *demo) farewell(p *platform.Platform) {
-	h := d.cluster.Any()
+// farewell names the host that runs the service: there, status and journal
+// need no SSH to another one.
+func (d *demo) farewell(ctx context.Context, p *platform.Platform) {
+	h := d.cluster.HostOf(ctx, "echo.service")
+	if h == nil {
+		h = d.cluster.Any()
+	}
 	d.say("\nDone in %s. The cluster stays up. Type next:\n", round(time.Since(d.began)))
 	d.say("  ssh -i %s -o StrictHostKeyChecking=no root@%s", p.SSHKey(), h.IP())
 	d.say("    fleetctl list-machines        # on that host")
