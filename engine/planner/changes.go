@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
@@ -218,8 +219,15 @@ func (p *Planner) enqueue(j *job) {
 	}
 }
 
-// pair is a global unit on one machine.
+// pair is a global unit on one machine, or, without one, a unit everywhere.
 type pair struct {
 	job  *job
 	host *host
+}
+
+func (x pair) hostID() machine.ID {
+	if x.host == nil {
+		return ""
+	}
+	return x.host.id
 }

@@ -45,11 +45,9 @@ func (p *Planner) consider(j *job) {
 
 // considerAt decides what is to become of a global unit on one machine.
 func (p *Planner) considerAt(j *job, h *host) {
-	switch {
-	case j.gone:
-	case j.global():
+	if j.global() {
 		p.globalOn(j, h)
-	default:
+	} else { // it was when it was marked
 		p.consider(j)
 	}
 }

@@ -1,8 +1,8 @@
 package planner
 
 import (
+	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/fleet-project/fleet/machine"
@@ -186,26 +186,26 @@ const maxLooks = 100
 func (p *Planner) run() {
 	budget := maxLooks * (len(p.jobs) + len(p.queue) + len(p.pairs) + 100)
 	for len(p.queue) > 0 || len(p.pairs) > 0 {
-		queue, pairs := p.queue, p.pairs
+		p.restoreUnits(p.queue)
+		batch := p.pairs
+		for _, j := range p.queue {
+			j.queued = false
+			batch = append(batch, pair{job: j})
+		}
 		p.queue, p.pairs = nil, nil
-		if budget -= len(queue) + len(pairs); budget < 0 {
-			p.out.warn("planning found no end and was cut short at %s: please report this", queue[0].name)
-			for _, j := range queue {
-				j.queued = false
-			}
+		p.order(batch)
+		if budget -= len(batch); budget < 0 {
+			p.out.warn("planning found no end and was cut short at %s: please report this", batch[0].job.name)
 			return
 		}
-		p.restoreUnits(queue)
-		p.order(queue)
-		for _, j := range queue {
-			j.queued = false
-			if !j.gone {
-				p.consider(j)
+		for i, x := range batch {
+			switch {
+			case x.job.gone, i > 0 && x == batch[i-1]:
+			case x.host == nil:
+				p.consider(x.job)
+			default:
+				p.considerAt(x.job, x.host)
 			}
-		}
-		slices.SortFunc(pairs, byPair)
-		for _, x := range slices.Compact(pairs) {
-			p.considerAt(x.job, x.host)
 		}
 	}
 }
@@ -213,16 +213,16 @@ func (p *Planner) run() {
 // order sorts units so that each is looked at after those that it follows: it
 // must know where they are. Among them, those that only leave come first, then
 // those with Replaces, for others must make way for them.
-func (p *Planner) order(queue []*job) {
+func (p *Planner) order(batch []pair) {
 	ranks := map[*job]int{}
-	for _, j := range queue {
-		p.rank(j, ranks)
+	for _, x := range batch {
+		p.rank(x.job, ranks)
 	}
-	slices.SortFunc(queue, func(a, b *job) int {
-		if x, y := ranks[a], ranks[b]; x != y {
-			return x - y
+	slices.SortFunc(batch, func(a, b pair) int {
+		if a.job == b.job {
+			return cmp.Compare(a.hostID(), b.hostID())
 		}
-		return byName(a, b)
+		return cmp.Or(cmp.Compare(ranks[a.job], ranks[b.job]), byName(a.job, b.job))
 	})
 }
 
@@ -254,11 +254,4 @@ func (p *Planner) rank(j *job, ranks map[*job]int) int {
 	}
 	ranks[j] = 3*depth + r
 	return ranks[j]
-}
-
-func byPair(a, b pair) int {
-	if c := byName(a.job, b.job); c != 0 {
-		return c
-	}
-	return strings.Compare(string(a.host.id), string(b.host.id))
 }
