@@ -201,43 +201,57 @@ func (l *leader) commit(ctx context.Context, decisions []planner.Decision) error
 }
 
 // screen holds back the loss of machines that are not truly gone, and keeps
-// what the leader itself needs to know.
+// what the leader itself needs to know. A true loss keeps its place among the
+// changes: whether the last machine went before or after the next one came makes
+// a difference to the planner.
 func (l *leader) screen(ctx context.Context, changes []record.Change) []record.Change {
 	out := changes[:0:0]
+	for id := range l.doubtful {
+		if l.gone(ctx, id) {
+			out = append(out, l.lost(id))
+		}
+	}
 	for _, c := range changes {
-		switch c := c.(type) {
+		switch m := c.(type) {
 		case record.ClusterChange:
-			l.cluster = c.New
+			l.cluster = m.New
 		case record.UnitChange:
-			if c.New != nil && c.New.Target == unit.TargetDestroyed {
-				l.tombstones[c.Name] = *c.New
+			if m.New != nil && m.New.Target == unit.TargetDestroyed {
+				l.tombstones[m.Name] = *m.New
 			} else {
-				delete(l.tombstones, c.Name)
+				delete(l.tombstones, m.Name)
 			}
 		case record.MachineChange:
-			delete(l.doubtful, c.ID)
-			if c.New == nil {
-				l.doubtful[c.ID] = false
-				continue
+			if m.New == nil {
+				l.doubtful[m.ID] = false
+				if !l.gone(ctx, m.ID) {
+					continue
+				}
+				c = l.lost(m.ID)
+				break
 			}
-			l.present[c.ID], l.seen[c.ID] = true, true
+			delete(l.doubtful, m.ID)
+			l.present[m.ID], l.seen[m.ID] = true, true
 		}
 		out = append(out, c)
 	}
-	for id, said := range l.doubtful {
-		gone, err := l.opts.Registry.Gone(ctx, id)
-		switch {
-		case gone:
-			delete(l.doubtful, id)
-			out = append(out, l.lost(id))
-		case err != nil && ctx.Err() == nil:
-			l.log.WithError(err).Warn("asking again")
-		case !said:
-			l.doubtful[id] = true
-			l.log.Warnf("the presence key of machine %s vanished though the machine lives: waiting for its agent to put it back", id.Short())
-		}
-	}
 	return out
+}
+
+// gone asks whether a doubtful machine is truly gone; then it is doubtful no
+// more.
+func (l *leader) gone(ctx context.Context, id machine.ID) bool {
+	gone, err := l.opts.Registry.Gone(ctx, id)
+	switch {
+	case gone:
+		delete(l.doubtful, id)
+	case err != nil && ctx.Err() == nil:
+		l.log.WithError(err).Warn("asking again")
+	case !l.doubtful[id]:
+		l.doubtful[id] = true
+		l.log.Warnf("the presence key of machine %s vanished though the machine lives: waiting for its agent to put it back", id.Short())
+	}
+	return gone
 }
 
 // lost takes note of a machine's end. When none is left, nobody knows any more

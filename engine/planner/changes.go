@@ -67,6 +67,7 @@ func (p *Planner) setRecord(j *job, rec *record.Unit) {
 	if old != j.file {
 		p.spoil(j)
 	}
+	p.stir(j)
 	p.mark(j)
 }
 

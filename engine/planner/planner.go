@@ -48,6 +48,7 @@ type Planner struct {
 	idleFiles   map[*file]struct{}
 
 	waiting map[*job]struct{} // each with waiting set
+	hunters map[*job]struct{} // those of them that have Replaces
 	// postponed are displaced units that are not to be moved before the time.
 	postponed map[*job]time.Time
 	nextDue   time.Time // no later than the earliest of postponed; zero if that is empty
@@ -75,6 +76,7 @@ func New(cfg Config) *Planner {
 		lostFiles:   map[*file]struct{}{},
 		idleFiles:   map[*file]struct{}{},
 		waiting:     map[*job]struct{}{},
+		hunters:     map[*job]struct{}{},
 		postponed:   map[*job]time.Time{},
 		out:         newDraft(),
 	}

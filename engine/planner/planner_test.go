@@ -310,7 +310,7 @@ func TestForgets(t *testing.T) {
 	for what, n := range map[string]int{
 		"jobs": len(p.jobs), "hosts": len(p.hosts), "short": len(p.short), "files": len(p.files), "classes": len(p.classes.all),
 		"patterns": len(p.patterns.all), "prefixes": len(p.patterns.byPrefix), "lengths": len(p.patterns.lengths),
-		"followers": len(p.followers), "waiting": len(p.waiting), "postponed": len(p.postponed), "stored units": len(s.view.Units),
+		"followers": len(p.followers), "waiting": len(p.waiting), "hunters": len(p.hunters), "postponed": len(p.postponed), "stored units": len(s.view.Units),
 		"stored files": len(s.view.Files), "stored placements": len(s.view.Schedule), "stored states": len(s.view.States),
 	} {
 		if n > 0 {

@@ -152,3 +152,18 @@ func (p *Planner) unclaim(j *job) {
 	}
 	p.dropHost(h)
 }
+
+// stir has the units look again that wait for something to replace, after a
+// unit changed that can be replaced or move others: whether it would make way,
+// and whether that would go round in a circle, can be another matter now.
+func (p *Planner) stir(j *job) {
+	if len(p.hunters) == 0 {
+		return
+	}
+	if len(j.takes) > 0 || len(j.req.MachineOf) > 0 ||
+		slices.ContainsFunc(j.known, func(g *pattern) bool { return g.relation == replaces }) {
+		for w := range p.hunters {
+			p.mark(w)
+		}
+	}
+}

@@ -36,7 +36,9 @@ func (p *Planner) settle() {
 // reread reads a unit's requirements and ties it to what they name. It reports
 // whether the machines must be sorted into classes anew.
 func (p *Planner) reread(j *job) (resort bool) {
+	p.stir(j)
 	p.untie(j)
+	defer p.stir(j)
 	p.mark(j)
 	if j.file == nil {
 		return false
@@ -102,6 +104,9 @@ func (p *Planner) wait(j *job) {
 	}
 	j.waiting = true
 	p.waiting[j] = struct{}{}
+	if len(j.takes) > 0 {
+		p.hunters[j] = struct{}{}
+	}
 	for _, g := range slices.Concat(j.wants, j.takes, j.known) {
 		g.waiters[j] = struct{}{}
 	}
@@ -115,6 +120,7 @@ func (p *Planner) rest(j *job) {
 	}
 	j.waiting = false
 	delete(p.waiting, j)
+	delete(p.hunters, j)
 	for _, g := range slices.Concat(j.wants, j.takes, j.known) {
 		delete(g.waiters, j)
 	}
