@@ -191,8 +191,12 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) (code
 			return 0, err
 		}
 	}
+	var notReady error // why fleetd could not answer when it was asked before
 	for {
 		code, err = c.once(ctx, method, path, body, out)
+		if err != nil && notReady != nil && errors.Is(context.Cause(ctx), errTimeout) {
+			return http.StatusServiceUnavailable, notReady
+		}
 		var refused *Error
 		// A restart that may have been counted must not be counted twice.
 		if !errors.As(err, &refused) || refused.RetryAfter == 0 || method == http.MethodPost {
@@ -202,6 +206,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) (code
 		case <-ctx.Done():
 			return code, err
 		case <-time.After(min(refused.RetryAfter, retryPause)):
+			notReady = err
 		}
 	}
 }

@@ -206,6 +206,26 @@ func TestNotReady(t *testing.T) {
 	}
 }
 
+// A fleetd that said why it can't answer, and then takes too long to say it
+// again, is quoted.
+func TestNotReadyThenSilent(t *testing.T) {
+	var asked atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) > 1 {
+			<-r.Context().Done()
+			return
+		}
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprint(w, `{"error":{"code":503,"message":"etcd is still booting"}}`)
+	}))
+	defer s.Close()
+	c := newClient(t, api.ClientOptions{Endpoint: s.URL, Timeout: 600 * time.Millisecond})
+	if _, err := c.Machines(t.Context()); err == nil || !strings.Contains(err.Error(), "still booting") {
+		t.Error(err)
+	}
+}
+
 // An answer of something that isn't fleetd is an error that says its status.
 func TestForeignAnswers(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

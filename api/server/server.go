@@ -147,7 +147,7 @@ func (s *Server) seen(ctx context.Context, rev int64) error {
 func (s *Server) unready(ctx context.Context, err error) error {
 	reason := err
 	if h := s.opts.Registry.Health(); h != nil {
-		reason = h
+		reason = fmt.Errorf("etcd does not answer (%w): more than half of its members must be up, and within this host's reach", h)
 	} else if errors.Is(err, context.DeadlineExceeded) && context.Cause(ctx) != nil {
 		reason = context.Cause(ctx)
 	}
