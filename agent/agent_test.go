@@ -200,10 +200,13 @@ func TestErrorsAreTold(t *testing.T) {
 	r.opts.Clock = clock
 	r.sys.foreign["ssh.service"] = true
 	r.start()
-	told := func(name unit.Name, word string) {
+	// Of a unit that systemd knows, in systemd's words; of one that was never
+	// given to it, in fleet's.
+	told := func(name unit.Name, load, active, word string) {
 		t.Helper()
 		r.cluster.await(t, word, func(s map[unit.Name]record.State) bool {
-			return strings.Contains(s[name].Error, word) && s[name].Active != "active"
+			st := s[name]
+			return strings.Contains(st.Error, word) && st.Load == load && st.Active == active
 		})
 	}
 	r.cluster.tell(
@@ -212,9 +215,9 @@ func TestErrorsAreTold(t *testing.T) {
 		place("lost.service", launched(unit.HashOf([]byte("lost")))),
 	)
 	defer clock.run()()
-	told("ssh.service", "belongs to this host")
-	told("bad.service", "bad unit file setting")
-	told("lost.service", "isn't in etcd")
+	told("ssh.service", "error", "failed", "belongs to this host")
+	told("bad.service", "loaded", "inactive", "bad unit file setting")
+	told("lost.service", "error", "failed", "isn't in etcd")
 
 	r.cluster.file("lost")
 	r.cluster.await(t, "found", is("lost.service", unit.TargetLaunched, "active"))
