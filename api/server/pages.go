@@ -27,6 +27,16 @@ type page struct {
 	limit int
 }
 
+// freshPage is how every list begins: what page is asked for, and a memory that
+// holds all that was acknowledged before.
+func (s *Server) freshPage(r *http.Request) (page, error) {
+	p, err := s.pageOf(r)
+	if err != nil {
+		return p, err
+	}
+	return p, s.fresh(r.Context())
+}
+
 func (s *Server) pageOf(r *http.Request) (page, error) {
 	p := page{limit: s.opts.PageSize}
 	q := r.URL.Query()

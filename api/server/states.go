@@ -10,11 +10,8 @@ import (
 )
 
 func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) error {
-	page, err := s.pageOf(r)
+	page, err := s.freshPage(r)
 	if err != nil {
-		return err
-	}
-	if err := s.fresh(r.Context()); err != nil {
 		return err
 	}
 	var out struct {
