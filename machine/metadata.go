@@ -2,8 +2,6 @@ package machine
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 )
 
@@ -46,14 +44,4 @@ func ParseMetadata(s string) (map[string]string, error) {
 
 func pairError(pair, what string) error {
 	return fmt.Errorf("metadata %q: %s: write key=value, with commas between pairs", pair, what)
-}
-
-// FormatMetadata writes metadata the way ParseMetadata reads it, sorted by
-// key; "" for none.
-func FormatMetadata(metadata map[string]string) string {
-	pairs := make([]string, 0, len(metadata))
-	for _, key := range slices.Sorted(maps.Keys(metadata)) {
-		pairs = append(pairs, key+"="+metadata[key])
-	}
-	return strings.Join(pairs, ",")
 }

@@ -1,6 +1,8 @@
 package machine
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,19 +50,29 @@ func TestParseMetadataFails(t *testing.T) {
 	}
 }
 
-func TestFormatMetadata(t *testing.T) {
-	if got := FormatMetadata(map[string]string{"b": "2", "a": "1", "c": "3"}); got != "a=1,b=2,c=3" {
+func TestParseMetadataReadsWhatIsWritten(t *testing.T) {
+	if got := formatMetadata(map[string]string{"b": "2", "a": "1", "c": "3"}); got != "a=1,b=2,c=3" {
 		t.Error(got)
 	}
-	if got := FormatMetadata(nil); got != "" {
+	if got := formatMetadata(nil); got != "" {
 		t.Error(got)
 	}
 	word := rapid.StringMatching(`[a-z0-9]([a-z0-9 ._/-]{0,6}[a-z0-9])?`)
 	rapid.Check(t, func(t *rapid.T) {
 		in := rapid.MapOf(word, word).Draw(t, "metadata")
-		out, err := ParseMetadata(FormatMetadata(in))
+		out, err := ParseMetadata(formatMetadata(in))
 		if diff := cmp.Diff(in, out, cmpopts.EquateEmpty()); err != nil || diff != "" {
 			t.Fatalf("%v\n%s", err, diff)
 		}
 	})
+}
+
+// formatMetadata writes metadata the way ParseMetadata reads it, sorted by
+// key; "" for none.
+func formatMetadata(metadata map[string]string) string {
+	pairs := make([]string, 0, len(metadata))
+	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+		pairs = append(pairs, key+"="+metadata[key])
+	}
+	return strings.Join(pairs, ",")
 }
