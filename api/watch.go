@@ -1,15 +1,12 @@
 package api
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"sync/atomic"
 	"time"
 
 	"github.com/fleet-project/fleet/unit"
@@ -105,30 +102,12 @@ func (c *Client) sendTimed(ctx context.Context, path string) (*http.Response, er
 
 // readWatch passes a stream's events on. It returns only with an error.
 func (c *Client) readWatch(ctx context.Context, resp *http.Response, fn func(Event) error) error {
-	defer resp.Body.Close()
-	// A read can't be interrupted but by closing what is read from.
-	stop := context.AfterFunc(ctx, func() { resp.Body.Close() })
-	defer stop()
-	var silent atomic.Bool
-	timer := time.AfterFunc(silence, func() { silent.Store(true); resp.Body.Close() })
-	defer timer.Stop()
-	decoder := json.NewDecoder(bufio.NewReader(resp.Body))
-	for {
-		var e Event
-		if err := decoder.Decode(&e); err != nil {
-			if silent.Load() {
-				err = errSilent
-			}
-			return err
-		}
-		timer.Reset(silence)
+	return readStream(ctx, resp, func(e Event) error {
 		if e.Heartbeat {
-			continue
+			return nil
 		}
-		if err := fn(e); err != nil {
-			return callbackError{err}
-		}
-	}
+		return fn(e)
+	})
 }
 
 // closer is a body that frees what else belongs to it.

@@ -1,63 +1,32 @@
 package server
 
 import (
-	"encoding/json"
 	"net/http"
 	"reflect"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/unit"
 )
 
-const (
-	// writeTime is how long a watcher may leave a line unread.
-	writeTime = 30 * time.Second
-	// glance is how often a watch looks at what tells by no event: whether etcd
-	// answers, and why a unit still has no place.
-	glance = time.Second
-)
-
-// watcher is one watch's list of units that have changed since it last looked.
-// It holds names, not events: however slowly a client reads, no more than one
-// entry a unit waits for it, and it gets the latest.
+// watcher is what one watch of named units has to look at again.
 type watcher struct {
-	mu    sync.Mutex
 	names []unit.Name
-	dirty map[unit.Name]struct{}
-	ready chan struct{} // has one element while dirty isn't empty
+	*pending[unit.Name]
 }
 
 func newWatcher(names []unit.Name) *watcher {
-	return &watcher{names: names, dirty: map[unit.Name]struct{}{}, ready: make(chan struct{}, 1)}
+	return &watcher{names: names, pending: newPending[unit.Name]()}
 }
 
-func (w *watcher) touch(names ...unit.Name) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, n := range names {
-		w.dirty[n] = struct{}{}
+// changed gives the units to look at again, sorted.
+func (w *watcher) changed() []unit.Name {
+	names, all := w.take()
+	if all {
+		return w.names
 	}
-	select {
-	case w.ready <- struct{}{}:
-	default:
-	}
-}
-
-func (w *watcher) touchAll() { w.touch(w.names...) }
-
-// take gives the units that have changed, sorted.
-func (w *watcher) take() []unit.Name {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	names := sortedKeys(w.dirty)
-	clear(w.dirty)
-	select {
-	case <-w.ready:
-	default:
-	}
+	slices.Sort(names)
 	return names
 }
 
@@ -103,27 +72,22 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ string) error {
 	s.cache.addWatcher(watcher)
 	defer s.cache.removeWatcher(watcher)
 	watcher.touchAll()
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.Header().Set("X-Accel-Buffering", "no") // for proxies: pass each line on at once
-	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead {
+	out := newLines(w, r)
+	if out == nil {
 		return nil
 	}
-	st := &stream{server: s, watcher: watcher, last: map[unit.Name]*api.UnitStatus{}, unplaced: map[unit.Name]time.Time{}}
-	st.out, st.control = json.NewEncoder(w), http.NewResponseController(w)
+	st := &stream{lines: out, server: s, watcher: watcher, last: map[unit.Name]*api.UnitStatus{}, unplaced: map[unit.Name]time.Time{}}
 	st.run(r)
 	return nil
 }
 
 // stream is one watch under way.
 type stream struct {
+	*lines
 	server  *Server
 	watcher *watcher
-	out     *json.Encoder
-	control *http.ResponseController
 	last    map[unit.Name]*api.UnitStatus // as sent
 	trouble string                        // as sent
-	spoke   time.Time
 	// unplaced holds the units that are wanted and have no place, and since
 	// when.
 	unplaced map[unit.Name]time.Time
@@ -139,7 +103,7 @@ func (st *stream) run(r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-st.watcher.ready:
-			err = st.tell(st.watcher.take())
+			err = st.tell(st.watcher.changed())
 		case <-ticker.C:
 			err = st.look()
 		}
@@ -149,13 +113,17 @@ func (st *stream) run(r *http.Request) {
 	}
 }
 
+// trouble says why what is in memory may be behind the truth; "" if it is not.
+func (s *Server) trouble() string {
+	if err := s.opts.Registry.Health(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
 // look finds what tells by no event.
 func (st *stream) look() error {
-	trouble := ""
-	if err := st.server.opts.Registry.Health(); err != nil {
-		trouble = err.Error()
-	}
-	if trouble != st.trouble {
+	if trouble := st.server.trouble(); trouble != st.trouble {
 		st.trouble = trouble
 		if err := st.send(api.Event{Trouble: trouble, Recovered: trouble == ""}); err != nil {
 			return err
@@ -249,20 +217,3 @@ func (c *cache) status(name unit.Name) api.UnitStatus {
 	}
 	return out
 }
-
-// send writes a line and has it sent at once.
-func (st *stream) send(e api.Event) error {
-	if err := st.write(e); err != nil {
-		return err
-	}
-	return st.flush()
-}
-
-func (st *stream) write(e api.Event) error {
-	st.spoke = time.Now()
-	// A client that doesn't read is cut off, rather than waited for.
-	_ = st.control.SetWriteDeadline(time.Now().Add(writeTime)) // a writer without deadlines is a test's
-	return st.out.Encode(e)
-}
-
-func (st *stream) flush() error { return st.control.Flush() }

@@ -1,0 +1,106 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// writeTime is how long a watcher may leave a line unread.
+	writeTime = 30 * time.Second
+	// glance is how often a watch looks at what tells by no event: whether etcd
+	// answers, and why a unit still has no place.
+	glance = time.Second
+)
+
+// lines is an answer that goes on: one JSON object a line, for as long as the
+// client stays.
+type lines struct {
+	out     *json.Encoder
+	control *http.ResponseController
+	spoke   time.Time
+}
+
+// newLines begins the answer. It gives nil for a request that wants no more
+// than the headers.
+func newLines(w http.ResponseWriter, r *http.Request) *lines {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("X-Accel-Buffering", "no") // for proxies: pass each line on at once
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	return &lines{out: json.NewEncoder(w), control: http.NewResponseController(w)}
+}
+
+// send writes a line and has it sent at once.
+func (l *lines) send(v any) error {
+	if err := l.write(v); err != nil {
+		return err
+	}
+	return l.flush()
+}
+
+func (l *lines) write(v any) error {
+	l.spoke = time.Now()
+	// A client that doesn't read is cut off, rather than waited for.
+	_ = l.control.SetWriteDeadline(time.Now().Add(writeTime)) // a writer without deadlines is a test's
+	return l.out.Encode(v)
+}
+
+func (l *lines) flush() error { return l.control.Flush() }
+
+// pending is what a watch has to look at again. It holds keys, not events:
+// however slowly a client reads, no more than one entry a key waits for it, and
+// it gets the latest.
+type pending[K comparable] struct {
+	mu    sync.Mutex
+	keys  map[K]struct{}
+	all   bool
+	ready chan struct{} // has one element while there is anything to look at
+}
+
+func newPending[K comparable]() *pending[K] {
+	return &pending[K]{keys: map[K]struct{}{}, ready: make(chan struct{}, 1)}
+}
+
+func (p *pending[K]) touch(key K) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keys[key] = struct{}{}
+	p.wake()
+}
+
+// touchAll has the watch look at everything.
+func (p *pending[K]) touchAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all = true
+	p.wake()
+}
+
+func (p *pending[K]) wake() {
+	select {
+	case p.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take gives the keys to look at, in no order, or says that it is all of them.
+func (p *pending[K]) take() (keys []K, all bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k := range p.keys {
+		keys = append(keys, k)
+	}
+	all = p.all
+	p.all = false
+	clear(p.keys)
+	select {
+	case <-p.ready:
+	default:
+	}
+	return keys, all
+}

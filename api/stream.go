@@ -1,0 +1,36 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// readStream passes the objects of a stream on, one a line. It returns only with
+// an error: a callbackError is fn's own.
+func readStream[T any](ctx context.Context, resp *http.Response, fn func(T) error) error {
+	defer resp.Body.Close()
+	// A read can't be interrupted but by closing what is read from.
+	stop := context.AfterFunc(ctx, func() { resp.Body.Close() })
+	defer stop()
+	var silent atomic.Bool
+	timer := time.AfterFunc(silence, func() { silent.Store(true); resp.Body.Close() })
+	defer timer.Stop()
+	decoder := json.NewDecoder(bufio.NewReader(resp.Body))
+	for {
+		var e T
+		if err := decoder.Decode(&e); err != nil {
+			if silent.Load() {
+				err = errSilent
+			}
+			return err
+		}
+		timer.Reset(silence)
+		if err := fn(e); err != nil {
+			return callbackError{err}
+		}
+	}
+}
