@@ -125,10 +125,7 @@ type localFile struct {
 // check gives all that is wrong with the file as the file of that unit, one
 // problem a line; "" if nothing is.
 func (f *localFile) check(name unit.Name) string {
-	file, err := unit.Parse(f.text)
-	if err == nil {
-		err = unit.Validate(name, file)
-	}
+	file, err := unit.ParseFor(name, f.text)
 	var all unit.Problems
 	var one unit.Problem
 	switch {

@@ -5,31 +5,17 @@ import (
 	"strings"
 )
 
-// compareValues orders two metadata values. Whole numbers compare as numbers,
-// dotted ones as versions, part by part: 5.10 comes after 5.9, as kernels do,
-// and 6 equals 6.0. What follows a version's dash or plus tells two versions
-// apart only if both have it, for distributions put their build there
-// (5.15.0-91-generic is 5.15.0), except that pre-releases (6.0-rc1) come
-// before their release. False if one of the values is neither.
-func compareValues(a, b string) (order int, ok bool) {
-	va, ok := parseVersion(a)
-	if !ok {
-		return 0, false
-	}
-	vb, ok := parseVersion(b)
-	if !ok {
-		return 0, false
-	}
-	return va.compare(vb), true
-}
-
-// version is a value that has an order.
+// version is a metadata value that has an order: a whole number, or a version.
+// Versions compare part by part: 5.10 comes after 5.9, as kernels do, and 6
+// equals 6.0. What follows the dash or plus is a version's build
+// (6.1.0-13-amd64, 1.19.0+k3s1), or says that it is a pre-release (6.0-rc1).
 type version struct {
-	negative bool
+	negative bool   // never of zero, nor with a suffix
 	core     string // digits and dots
 	suffix   string // what follows the core's dash, plus, tilde or underscore
 }
 
+// parseVersion reads a value; false if it has no order.
 func parseVersion(s string) (version, bool) {
 	var v version
 	if rest, ok := strings.CutPrefix(s, "-"); ok {
@@ -40,42 +26,57 @@ func parseVersion(s string) (version, bool) {
 	v.core = s
 	if i := strings.IndexAny(s, "-+~_"); i >= 0 {
 		v.core, v.suffix = s[:i], s[i+1:]
+		if v.negative {
+			return version{}, false
+		}
 	}
 	for part := range strings.SplitSeq(v.core, ".") {
 		if part == "" || strings.Trim(part, "0123456789") != "" {
 			return version{}, false
 		}
 	}
+	v.negative = v.negative && strings.Trim(v.core, "0.") != ""
 	return v, true
 }
 
+// compare is a total order: a pre-release comes before its release, and that
+// before its builds.
 func (v version) compare(w version) int {
-	if v.negative != w.negative && !(v.zero() && w.zero()) {
-		if v.negative {
-			return -1
-		}
+	switch {
+	case v.negative && w.negative:
+		return -compareCores(v.core, w.core)
+	case v.negative:
+		return -1
+	case w.negative:
 		return 1
 	}
-	c := compareCores(v.core, w.core)
-	if v.negative && w.negative {
-		return -c
-	}
-	if c != 0 {
-		return c
-	}
-	if pv, pw := prerelease(v.suffix), prerelease(w.suffix); pv != pw {
-		if pv {
-			return -1
-		}
-		return 1
-	}
-	if v.suffix == "" || w.suffix == "" {
-		return 0
-	}
-	return compareSuffixes(v.suffix, w.suffix)
+	return cmp.Or(
+		compareCores(v.core, w.core),
+		cmp.Compare(v.stage(), w.stage()),
+		compareSuffixes(v.suffix, w.suffix),
+	)
 }
 
-func (v version) zero() bool { return strings.Trim(v.core, "0.") == "" }
+// stage is 0 for a pre-release, 1 for a release, 2 for a build of it.
+func (v version) stage() int {
+	switch {
+	case v.suffix == "":
+		return 1
+	case prerelease(v.suffix):
+		return 0
+	}
+	return 2
+}
+
+// against orders a machine's value by the bound that a rule names. A bound
+// without a build asks for the version alone: 6.0-13-amd64 meets <=6.0, for
+// distributions put their build there.
+func (v version) against(bound version) int {
+	if bound.stage() != 2 && v.stage() == 2 {
+		v.suffix = ""
+	}
+	return v.compare(bound)
+}
 
 // compareCores compares 1.2.3 with 1.10; a part that is missing is 0.
 func compareCores(a, b string) int {

@@ -15,11 +15,13 @@
 //
 // MachineMetadata takes pairs: region=eu, disk!=hdd, ram>=2048, kernel<6.0.
 // Pairs with "=" for the same key are alternatives; all else must hold. A
-// machine without the key meets "!=" and nothing else. The operators < <= > >=
-// order whole numbers as numbers and dotted ones as versions, part by part:
-// 5.10 comes after 5.9. So write decimals with the same number of digits. A
-// machine's value that is neither (large, 16GB) meets none of the four; in a
-// unit file it is refused.
+// machine without the key meets "!=" and nothing else. "=" and "!=" compare
+// text. The operators < <= > >= order whole numbers as numbers and dotted ones
+// as versions, part by part: 5.10 comes after 5.9. So write decimals with the
+// same number of digits. A bound without a build (6.0) takes every build of
+// that version (6.0-13-amd64) for the version itself; a pre-release (6.0-rc1)
+// comes before it. A machine's value that is neither number nor version
+// (large, 16GB) meets none of the four; in a unit file it is refused.
 //
 // The package is pure: no I/O, no clock, no logging.
 package unit

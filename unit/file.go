@@ -45,6 +45,16 @@ func Parse(text []byte) (*File, error) {
 	return f, nil
 }
 
+// ParseFor reads and validates the file of the unit of that name. It is Parse
+// and Validate at once: the error has the problems of both.
+func ParseFor(name Name, text []byte) (*File, error) {
+	f := parse(string(text))
+	if err := Validate(name, f); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
 func parse(text string) *File {
 	f := &File{text: text, hash: HashOf([]byte(text))}
 	if len(text) > MaxFileSize {

@@ -28,10 +28,15 @@ func (r MetadataRule) Match(value string, present bool) bool {
 	if r.Op == "=" {
 		return slices.Contains(r.Values, value)
 	}
-	order, ok := compareValues(value, r.Values[0])
+	bound, ok := parseVersion(r.Values[0])
 	if !ok {
 		return false
 	}
+	v, ok := parseVersion(value)
+	if !ok {
+		return false
+	}
+	order := v.against(bound)
 	switch r.Op {
 	case "<":
 		return order < 0

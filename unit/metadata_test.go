@@ -28,7 +28,12 @@ func TestMetadataMatch(t *testing.T) {
 		{"k<6.0", []string{"5.15.0-91-generic", "6.0-rc7", "5.9"}, []string{"6", "6.0.1", "6.0-13-amd64", "6.0+k3s1"}},
 		{"k<=6.0", []string{"6", "6.0.0", "6.0-13-amd64"}, []string{"6.0.1"}},
 		{"k>1.2.0-rc.9", []string{"1.2.0-rc.10", "1.2.0", "1.3.0-alpha"}, []string{"1.2.0-rc.9", "1.2.0-beta.3", "1.1.9"}},
-		{"k>=5.15.0-100-generic", []string{"5.15.0-105-generic", "5.15.0"}, []string{"5.15.0-91-generic"}},
+		{"k>=5.15.0-100-generic", []string{"5.15.0-105-generic", "5.15.1"}, []string{"5.15.0-91-generic", "5.15.0"}},
+		{"k<6.0-13-amd64", []string{"6.0", "6.0-rc1", "6.0-9-amd64"}, []string{"6.0-13-amd64", "6.0-13-arm64", "6.0.1"}},
+		{"k>=6.0-rc2", []string{"6.0-rc10", "6.0", "6.0-13-amd64"}, []string{"6.0-rc1", "6.0-beta9", "5.19"}},
+		{"k>=2.5", []string{"2.5", "2.6", "10", "2.50"}, []string{"2.4", "2", "-3"}},
+		{"k>=v1.2", []string{"v1.2", "1.2.1", "1.10"}, []string{"v1.1.9", "0.9"}},
+		{"k>-1.5", []string{"-1.4", "-0", "1"}, []string{"-1.5", "-1.50", "-2"}},
 		{"k>=1068.9.0", []string{"1068.10.0", "1122.0.0"}, []string{"1068.8.0", "766.5.0"}},
 		{"k>2024-02-01", []string{"2024-03-01", "2025-01-01"}, []string{"2024-02-01", "2024-01-31"}},
 	} {
@@ -75,37 +80,81 @@ func TestMetadataRuleOdd(t *testing.T) {
 }
 
 func TestParseVersion(t *testing.T) {
-	for _, s := range []string{"0", "007", "1.2.3.4.5", "v1", "-3", "6.1.0-13-amd64", "1.19.0+k3s1", "20.10~3", "10.0.0.1"} {
+	for _, s := range []string{"0", "007", "1.2.3.4.5", "v1", "-3", "6.1.0-13-amd64", "1.19.0+k3s1", "20.10~3", "10.0.0.1", "6.1.0+"} {
 		if _, ok := parseVersion(s); !ok {
 			t.Errorf("%q is no version", s)
 		}
 	}
-	for _, s := range []string{"", "v", "-", ".", "1.", ".1", "1..2", "16GB", "1e3", "x1", "--1", "1,5", "١"} {
+	for _, s := range []string{"", "v", "-", ".", "1.", ".1", "1..2", "16GB", "1e3", "x1", "--1", "-1-2", "1,5", "١"} {
 		if _, ok := parseVersion(s); ok {
 			t.Errorf("%q is a version", s)
 		}
 	}
 }
 
-func TestCompareProperties(t *testing.T) {
-	value := rapid.StringMatching(`-?v?[0-9]{1,3}(\.[0-9]{1,2}){0,3}([-+](rc|alpha|amd|[0-9]{1,2})([.\-][0-9]{1,2})?)?`)
+// genValue draws values that have an order, and often are close to each other.
+func genValue() *rapid.Generator[string] {
+	return rapid.StringMatching(`-?[0-2]{1,2}(\.[0-2]{1,2}){0,3}|v?[0-2](\.[0-2]){0,2}([-+~_](rc|RC|alpha|amd|[0-2]{1,2})?([.\-]?[0-2]{1,2})?)?`)
+}
+
+// TestVersionOrder: versions are in a total order.
+func TestVersionOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a, b := value.Draw(t, "a"), value.Draw(t, "b")
-		ab, ok1 := compareValues(a, b)
-		ba, ok2 := compareValues(b, a)
-		if ok1 != ok2 || ab != -ba {
-			t.Fatalf("%s and %s: %d one way, %d the other", a, b, ab, ba)
+		var v [3]version
+		for i := range v {
+			s := genValue().Draw(t, "value")
+			var ok bool
+			if v[i], ok = parseVersion(s); !ok {
+				t.Fatal("no version")
+			}
 		}
-		if aa, ok := compareValues(a, a); ok && aa != 0 {
-			t.Fatalf("%s isn't equal to itself", a)
+		a, b, c := v[0], v[1], v[2]
+		if a.compare(a) != 0 {
+			t.Fatal("it isn't equal to itself")
+		}
+		if a.compare(b) != -b.compare(a) {
+			t.Fatalf("%d one way, %d the other", a.compare(b), b.compare(a))
+		}
+		if a.compare(b) <= 0 && b.compare(c) <= 0 {
+			if ac := a.compare(c); ac > 0 || ac == 0 && (a.compare(b) < 0 || b.compare(c) < 0) {
+				t.Fatalf("%d and %d, but %d from end to end", a.compare(b), b.compare(c), ac)
+			}
 		}
 	})
+}
+
+// TestMetadataRuleOrder: for every bound a value is below, at or above it, and
+// what comes after a value that is above is above as well.
+func TestMetadataRuleOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bound, a, b := genValue().Draw(t, "bound"), genValue().Draw(t, "a"), genValue().Draw(t, "b")
+		meets := func(op, value string) bool {
+			return MetadataRule{Key: "k", Op: op, Values: []string{bound}}.Match(value, true)
+		}
+		va, ok1 := parseVersion(a)
+		vb, ok2 := parseVersion(b)
+		if _, ok := parseVersion(bound); !ok || !ok1 || !ok2 {
+			t.Fatal("no version")
+		}
+		below, above, atMost, atLeast := meets("<", a), meets(">", a), meets("<=", a), meets(">=", a)
+		if below == atLeast || above == atMost || below && above {
+			t.Fatalf("%s %s: < %v, <= %v, >= %v, > %v", a, bound, below, atMost, atLeast, above)
+		}
+		if va.compare(vb) <= 0 && (above && !meets(">", b) || atLeast && !meets(">=", b)) {
+			t.Fatalf("%s is above %s, but %s after it isn't", a, bound, b)
+		}
+	})
+}
+
+func TestWholeNumbersCompareAsNumbers(t *testing.T) {
 	number := rapid.IntRange(-1000, 1000)
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := number.Draw(t, "a"), number.Draw(t, "b")
-		rule := MetadataRule{Op: "<", Values: []string{strconv.Itoa(b)}}
-		if rule.Match(strconv.Itoa(a), true) != (a < b) {
-			t.Fatalf("%d < %d", a, b)
+		for op, want := range map[string]bool{"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b, "=": a == b, "!=": a != b} {
+			rule := MetadataRule{Op: op, Values: []string{strconv.Itoa(b)}}
+			if rule.Match(strconv.Itoa(a), true) != want {
+				t.Fatalf("%d %s %d: want %v", a, op, b, want)
+			}
 		}
 	})
 }

@@ -22,7 +22,7 @@ const (
 // runs it, with specifiers resolved. The zero value demands nothing.
 type Requirements struct {
 	MachineID string         // "" for any; a whole machine-id or its first 8 characters
-	BootID    string         // "" for any; as in /proc/sys/kernel/random/boot_id
+	BootID    string         // "" for any; a machine's id as above, or a boot's without dashes
 	MachineOf []Name         // units that must be on the machine, all of them
 	Metadata  []MetadataRule // all must hold
 	Conflicts []Glob         // units that must not be on the machine
@@ -181,22 +181,13 @@ func (r *reader) read() {
 	r.combinations()
 }
 
-// unify takes an option's legacy name for its current one. A unit may have
-// both, for the sake of old fleets, if they say the same.
+// unify adds what stands under an option's legacy name to what stands under
+// its current one, as fleet always did. The boot ID is the legacy form of the
+// machine's and gives way to it.
 func (r *reader) unify(opt option) {
-	old, cur := r.legacy[opt], r.current[opt]
-	if len(old) == 0 {
-		return
-	}
-	r.current[opt] = old
-	if len(cur) == 0 {
-		return
-	}
-	r.current[opt] = cur
-	if !slices.EqualFunc(old, cur, func(a, b *Option) bool { return a.Value == b.Value }) {
-		last := old[len(old)-1]
-		r.problem(last, "is the old name of "+cur[0].Name+", which is set to something else",
-			"put it all under "+cur[0].Name)
+	r.current[opt] = append(r.legacy[opt], r.current[opt]...)
+	if opt == optBootID && len(r.current[optMachineID]) > 0 {
+		r.current[optBootID] = nil
 	}
 }
 
@@ -258,21 +249,20 @@ func (r *reader) readMachineID() {
 	})
 }
 
+// readBootID takes a boot's id, as the option's name says, and a machine's, as
+// CoreOS fleet did: no machine has a boot's id for its own.
 func (r *reader) readBootID() {
 	r.words(optBootID, nil, func(o *Option, raw, word string) {
-		plain := strings.ReplaceAll(word, "-", "")
-		if !r.unsure(raw) && (len(plain) != 32 || !isHex(plain)) {
-			r.problem(o, fmt.Sprintf("%q is no boot's id", word),
-				"copy it from the machine's /proc/sys/kernel/random/boot_id, or use MachineID")
+		plain := strings.ReplaceAll(word, "-", "") // journalctl shows it without its dashes
+		if !r.unsure(raw) && (!isHex(plain) || len(plain) != 32 && len(word) != 8) {
+			r.problem(o, fmt.Sprintf("%q is neither a machine's id nor a boot's", word),
+				"write MachineID, with the machine's /etc/machine-id")
 			return
 		}
-		if len(plain) == 32 { // with or without its dashes: journalctl shows it without
-			word = plain[:8] + "-" + plain[8:12] + "-" + plain[12:16] + "-" + plain[16:20] + "-" + plain[20:]
+		if r.req.BootID != "" && r.req.BootID != plain {
+			r.problem(o, "names a second machine", "keep one")
 		}
-		if r.req.BootID != "" && r.req.BootID != word {
-			r.problem(o, "names a second boot", "keep one")
-		}
-		r.req.BootID = word
+		r.req.BootID = plain
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 const (
 	wholeID = "3d1219c7c4c5404aaa1f6d2a48adfda4"
 	bootID  = "9c5f4a2a-3b1e-4c63-9a5e-0f3a3c0a7a10"
+
+	plainBootID = "9c5f4a2a3b1e4c639a5e0f3a3c0a7a10"
 )
 
 func TestRequirements(t *testing.T) {
@@ -31,8 +33,10 @@ func TestRequirements(t *testing.T) {
 			Requirements{MachineID: "3d1219c7", Metadata: []MetadataRule{eq("a", "b")}}},
 		{"a machine, twice the same", "", "[X-Fleet]\nMachineID=3d1219c7\nMachineID=3d1219c7", Requirements{MachineID: "3d1219c7"}},
 		{"a machine after a reset", "", "[X-Fleet]\nMachineID=nonsense\nMachineID=\nMachineID=\"3d1219c7\"", Requirements{MachineID: "3d1219c7"}},
-		{"a boot", "", "[X-Fleet]\nX-ConditionMachineBootID=" + bootID, Requirements{BootID: bootID}},
-		{"a boot as journalctl has it", "", "[X-Fleet]\nX-ConditionMachineBootID=" + strings.ReplaceAll(bootID, "-", ""), Requirements{BootID: bootID}},
+		{"a boot", "", "[X-Fleet]\nX-ConditionMachineBootID=" + bootID, Requirements{BootID: plainBootID}},
+		{"a boot as journalctl has it", "", "[X-Fleet]\nX-ConditionMachineBootID=" + plainBootID, Requirements{BootID: plainBootID}},
+		{"a machine by the name for boots", "", "[X-Fleet]\nX-ConditionMachineBootID=3d1219c7", Requirements{BootID: "3d1219c7"}},
+		{"a machine gives a boot no say", "", "[X-Fleet]\nX-ConditionMachineBootID=" + bootID + "\nX-ConditionMachineID=3d1219c7", Requirements{MachineID: "3d1219c7"}},
 		{"followed units", "", "[X-Fleet]\nMachineOf=a.service b.service\nMachineOf=db@%i.service\nMachineOf=a.service",
 			Requirements{MachineOf: []Name{"a.service", "b.service", "db@1.service"}}},
 		{"metadata: one key ORs, two keys AND, however they're grouped", "",
@@ -60,6 +64,8 @@ func TestRequirements(t *testing.T) {
 			Requirements{MachineOf: []Name{"a.service"}, Metadata: []MetadataRule{eq("a", "b")}, Conflicts: []Glob{"b*"}}},
 		{"an old name for the machine", "", "[X-Fleet]\nX-ConditionMachineID=3d1219c7", Requirements{MachineID: "3d1219c7"}},
 		{"old and new names that agree", "", "[X-Fleet]\nX-Conflicts=b*\nConflicts=b*", Requirements{Conflicts: []Glob{"b*"}}},
+		{"old and new names add up", "", "[X-Fleet]\nMachineMetadata=a=c\nX-ConditionMachineMetadata=a=b\nConflicts=d*\nX-Conflicts=b*\nMachineOf=c.service\nX-ConditionMachineOf=a.service",
+			Requirements{MachineOf: []Name{"a.service", "c.service"}, Metadata: []MetadataRule{eq("a", "b", "c")}, Conflicts: []Glob{"b*", "d*"}}},
 		{"an old name after its reset", "", "[X-Fleet]\nX-Conflicts=c*\nX-Conflicts=\nConflicts=b*", Requirements{Conflicts: []Glob{"b*"}}},
 		{"its own conflict", "", "[X-Fleet]\nConflicts=%n", Requirements{Conflicts: []Glob{"echo@1.service"}}},
 		{"a template by its placeholder", "echo@.service", "[X-Fleet]\nMachineOf=db@%i.service", Requirements{MachineOf: []Name{"db@00000000.service"}}},

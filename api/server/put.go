@@ -46,7 +46,7 @@ func (s *Server) put(ctx context.Context, name unit.Name, target unit.Target, in
 	}
 	c.mu.RUnlock()
 
-	file, err := fileOf(in)
+	file, err := fileOf(name, in)
 	if err != nil {
 		return 0, invalid(err)
 	}
@@ -106,7 +106,7 @@ func instanceOf(template unit.Name) unit.Name {
 }
 
 // fileOf gives the unit file that a body brings; nil if it brings none.
-func fileOf(in api.Unit) (*unit.File, error) {
+func fileOf(name unit.Name, in api.Unit) (*unit.File, error) {
 	if in.Text == "" {
 		if len(in.Options) == 0 {
 			return nil, nil
@@ -115,6 +115,7 @@ func fileOf(in api.Unit) (*unit.File, error) {
 	}
 	f, err := unit.Parse([]byte(in.Text))
 	if err != nil {
+		_, err = unit.ParseFor(name, []byte(in.Text)) // what else is wrong with it
 		return nil, err
 	}
 	if len(in.Options) > 0 && !sameOptions(f.Options(), in.Options) {

@@ -75,12 +75,18 @@ func (p *Planner) fitsIdentity(j *job, h *host, _ mode, why *refusals) bool {
 			why.addf("MachineID=%s: another machine", id)
 		}
 	}
-	if id := j.req.BootID; id != "" && (!h.live() || id != string(h.rec.BootID)) {
+	if id := j.req.BootID; id != "" && id != string(h.id) && id != h.id.Short() && !h.bootedAs(id) {
 		if ok = false; why != nil {
-			why.addf("X-ConditionMachineBootID=%s: another boot", id)
+			why.addf("X-ConditionMachineBootID=%s: another machine, or another boot", id)
 		}
 	}
 	return ok
+}
+
+// bootedAs reports whether the machine's present boot has that ID, which is
+// without dashes.
+func (h *host) bootedAs(id string) bool {
+	return h.live() && id == strings.ReplaceAll(string(h.rec.BootID), "-", "")
 }
 
 func (p *Planner) fitsMetadata(j *job, h *host, _ mode, why *refusals) bool {

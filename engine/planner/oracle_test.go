@@ -2,6 +2,7 @@ package planner
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
@@ -114,7 +115,8 @@ func (o oracle) may(name unit.Name, on machine.ID, m mode) bool {
 	if req.MachineID != "" && req.MachineID != string(on) && req.MachineID != on.Short() {
 		return false
 	}
-	if req.BootID != "" && req.BootID != string(host.BootID) {
+	boot := strings.ReplaceAll(string(host.BootID), "-", "")
+	if req.BootID != "" && !slices.Contains([]string{boot, string(on), on.Short()}, req.BootID) {
 		return false
 	}
 	meta := over.Apply(host.Metadata)
