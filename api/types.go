@@ -144,3 +144,20 @@ type MachineState struct {
 	unit.SystemdState
 	Error string `json:"error,omitempty"`
 }
+
+// UnitPage, UnitStatePage and MachinePage are what lists answer. NextPageToken
+// asks for the page after; it is empty on the last.
+type (
+	UnitPage struct {
+		Units         []Unit `json:"units"`
+		NextPageToken string `json:"nextPageToken,omitempty"`
+	}
+	UnitStatePage struct {
+		States        []UnitState `json:"states"`
+		NextPageToken string      `json:"nextPageToken,omitempty"`
+	}
+	MachinePage struct {
+		Machines      []Machine `json:"machines"`
+		NextPageToken string    `json:"nextPageToken,omitempty"`
+	}
+)

@@ -1,26 +1,23 @@
 package server
 
 import (
+	"encoding/json"
 	"net/http"
+	"sync"
 
 	"github.com/fleet-project/fleet/api"
+	"sigs.k8s.io/yaml"
 )
 
-// description is what GET /discovery tells of the API.
-type description struct {
-	Name    string              `json:"name"`
-	Version string              `json:"version"` // of the API
-	Fleetd  string              `json:"fleetd"`  // its version
-	Base    string              `json:"basePath"`
-	Methods map[string][]string `json:"methods"` // by path
-}
+// description is the API's own, as JSON. It is made when first asked for.
+var description = sync.OnceValues(func() (json.RawMessage, error) { return yaml.YAMLToJSON(api.OpenAPI) })
 
 func (s *Server) describe(w http.ResponseWriter, _ *http.Request, _ string) error {
-	d := description{Name: "fleet", Version: "v1", Fleetd: s.opts.Version, Base: api.Prefix, Methods: map[string][]string{}}
-	for _, route := range routes() {
-		d.Methods["/"+route.path] = route.methods()
+	text, err := description()
+	if err != nil {
+		return err
 	}
-	return answer(w, http.StatusOK, d)
+	return answer(w, http.StatusOK, text)
 }
 
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request, _ string) error {

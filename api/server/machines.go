@@ -17,17 +17,13 @@ func (s *Server) listMachines(w http.ResponseWriter, r *http.Request, _ string) 
 	if err != nil {
 		return err
 	}
-	var out struct {
-		Machines []api.Machine `json:"machines"`
-		Next     string        `json:"nextPageToken,omitempty"`
-	}
-	out.Machines = []api.Machine{}
+	out := api.MachinePage{Machines: []api.Machine{}}
 	c := s.cache
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	for _, id := range after(c.machines, machine.ID(page.After)) {
 		if len(out.Machines) == page.limit {
-			out.Next = cursor{After: out.Machines[len(out.Machines)-1].ID}.token()
+			out.NextPageToken = cursor{After: out.Machines[len(out.Machines)-1].ID}.token()
 			break
 		}
 		out.Machines = append(out.Machines, c.machineWire(id))

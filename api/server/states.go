@@ -14,11 +14,7 @@ func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) er
 	if err != nil {
 		return err
 	}
-	var out struct {
-		States []api.UnitState `json:"states"`
-		Next   string          `json:"nextPageToken,omitempty"`
-	}
-	out.States = []api.UnitState{}
+	out := api.UnitStatePage{States: []api.UnitState{}}
 	c := s.cache
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -39,7 +35,7 @@ func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) er
 			}
 			if len(out.States) == page.limit {
 				last := out.States[len(out.States)-1]
-				out.Next = cursor{After: string(last.Name), Machine: last.MachineID}.token()
+				out.NextPageToken = cursor{After: string(last.Name), Machine: last.MachineID}.token()
 				return answer(w, http.StatusOK, out)
 			}
 			out.States = append(out.States, c.stateWire(name, id))

@@ -12,11 +12,7 @@ func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) err
 	if err != nil {
 		return err
 	}
-	var out struct {
-		Units []api.Unit `json:"units"`
-		Next  string     `json:"nextPageToken,omitempty"`
-	}
-	out.Units = []api.Unit{}
+	out := api.UnitPage{Units: []api.Unit{}}
 	c := s.cache
 	c.mu.RLock()
 	for _, name := range after(c.names, unit.Name(page.After)) {
@@ -24,7 +20,7 @@ func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) err
 			continue
 		}
 		if len(out.Units) == page.limit {
-			out.Next = cursor{After: string(out.Units[len(out.Units)-1].Name)}.token()
+			out.NextPageToken = cursor{After: string(out.Units[len(out.Units)-1].Name)}.token()
 			break
 		}
 		out.Units = append(out.Units, c.unitWire(name))
