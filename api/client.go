@@ -77,7 +77,11 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Units lists all units, without their texts, sorted by name.
 func (c *Client) Units(ctx context.Context) ([]Unit, error) {
-	return list[Unit](ctx, c, "/units", "units", nil)
+	units, err := list[Unit](ctx, c, "/units", "units", nil)
+	if err != nil {
+		return nil, err
+	}
+	return withAddresses(ctx, c, units, func(u *Unit) (string, *string) { return u.MachineID, &u.PrimaryIP })
 }
 
 // StateFilter narrows a list of states; an empty field doesn't.
@@ -88,6 +92,14 @@ type StateFilter struct {
 
 // States lists what machines say of units, sorted by unit.
 func (c *Client) States(ctx context.Context, f StateFilter) ([]UnitState, error) {
+	states, err := list[UnitState](ctx, c, "/state", "states", f.query())
+	if err != nil {
+		return nil, err
+	}
+	return withAddresses(ctx, c, states, func(s *UnitState) (string, *string) { return s.MachineID, &s.PrimaryIP })
+}
+
+func (f StateFilter) query() url.Values {
 	q := url.Values{}
 	if f.Unit != "" {
 		q.Set("unitName", string(f.Unit))
@@ -95,7 +107,7 @@ func (c *Client) States(ctx context.Context, f StateFilter) ([]UnitState, error)
 	if f.Machine != "" {
 		q.Set("machineID", f.Machine)
 	}
-	return list[UnitState](ctx, c, "/state", "states", q)
+	return q
 }
 
 // Machines lists the cluster's hosts, sorted by id.

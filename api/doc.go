@@ -14,6 +14,8 @@ const (
 	Prefix = "/fleet/v1"
 	// AliasPrefix is where old clients look for the same paths.
 	AliasPrefix = "/v1-alpha"
+	// StreamType is the content type of a watch: one JSON object a line.
+	StreamType = "application/x-ndjson"
 	// HeartbeatInterval is the longest that a watch is silent. A client that
 	// hears nothing for much longer has lost its connection.
 	HeartbeatInterval = 15 * time.Second

@@ -13,6 +13,8 @@ type Unit struct {
 	// MachineID is where the unit is placed; empty for a global unit.
 	MachineID string `json:"machineID,omitempty"`
 
+	// PrimaryIP is that machine's address.
+	PrimaryIP string `json:"primaryIP,omitempty"`
 	// Text is the unit file's exact text, comments and all. Lists leave it out.
 	Text string `json:"text,omitempty"`
 	// Hash is the hash of the text.
@@ -28,6 +30,7 @@ type UnitState struct {
 	SystemdActiveState string    `json:"systemdActiveState"`
 	SystemdSubState    string    `json:"systemdSubState"`
 
+	PrimaryIP string `json:"primaryIP,omitempty"` // of the machine
 	// Result is how the unit's service ended, in systemd's words, unless well.
 	Result string `json:"result,omitempty"`
 	// Error says why the machine could not do what it was told.
@@ -101,6 +104,31 @@ type Event struct {
 	// does not answer; Recovered that the trouble is over.
 	Trouble   string `json:"trouble,omitempty"`
 	Recovered bool   `json:"recovered,omitempty"`
+}
+
+// EventType says what became of a row of a list that is watched. The names are
+// Kubernetes'.
+type EventType string
+
+// What becomes of rows.
+const (
+	Added    EventType = "ADDED"
+	Modified EventType = "MODIFIED"
+	Deleted  EventType = "DELETED"
+	// Bookmark has no row. The first one says that the list is complete, later
+	// ones that the watch lives.
+	Bookmark EventType = "BOOKMARK"
+)
+
+// ListEvent is one line of the watch of a list of T: of units, states or
+// machines.
+type ListEvent[T any] struct {
+	Type EventType `json:"type"`
+	// Object is the row as it is now; as it was, if it is gone.
+	Object *T `json:"object,omitempty"`
+	// Trouble, in a Bookmark, says why the list may be behind the truth, such as
+	// that etcd does not answer. A Bookmark without it says that it isn't.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // UnitStatus is all that the cluster knows of a unit at one moment.

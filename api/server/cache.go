@@ -25,6 +25,8 @@ type cache struct {
 	placed   byUnit[record.Spec]
 	states   byUnit[record.State]
 	watchers map[unit.Name]map[*watcher]struct{}
+	// listWatchers are those of whole lists.
+	listWatchers map[listKind]map[*pending[record.Key]]struct{}
 
 	files fileCache
 }
@@ -57,7 +59,10 @@ func (b byUnit[V]) sorted(name unit.Name) []machine.ID {
 }
 
 func newCache() *cache {
-	c := &cache{changed: make(chan struct{}), watchers: map[unit.Name]map[*watcher]struct{}{}}
+	c := &cache{
+		changed: make(chan struct{}), watchers: map[unit.Name]map[*watcher]struct{}{},
+		listWatchers: map[listKind]map[*pending[record.Key]]struct{}{},
+	}
 	c.reset()
 	return c
 }
@@ -81,12 +86,20 @@ func (c *cache) update(u registry.Update) {
 	}
 	for _, ch := range changes {
 		c.apply(ch, !u.Reset)
+		if !u.Reset { // else all is looked at
+			c.touchLists(ch)
+		}
 	}
 	if u.Reset { // cheaper than inserting each in its place
 		c.names, c.machines = sortedKeys(c.view.Units), sortedKeys(c.view.Machines)
 		for _, of := range c.watchers {
 			for w := range of {
 				w.touchAll()
+			}
+		}
+		for _, of := range c.listWatchers {
+			for p := range of {
+				p.touchAll()
 			}
 		}
 	}

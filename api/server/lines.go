@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/fleet-project/fleet/api"
 )
 
 const (
@@ -26,7 +28,7 @@ type lines struct {
 // newLines begins the answer. It gives nil for a request that wants no more
 // than the headers.
 func newLines(w http.ResponseWriter, r *http.Request) *lines {
-	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Content-Type", api.StreamType)
 	w.Header().Set("X-Accel-Buffering", "no") // for proxies: pass each line on at once
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {

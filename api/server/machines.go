@@ -13,6 +13,11 @@ import (
 )
 
 func (s *Server) listMachines(w http.ResponseWriter, r *http.Request, _ string) error {
+	if watch, err := wantsWatch(r); err != nil {
+		return err
+	} else if watch {
+		return watchList(s, w, r, machineRows())
+	}
 	page, err := s.freshPage(r)
 	if err != nil {
 		return err

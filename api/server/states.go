@@ -10,6 +10,12 @@ import (
 )
 
 func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) error {
+	onlyUnit, onlyMachine := unit.Name(r.URL.Query().Get("unitName")), machine.ID(r.URL.Query().Get("machineID"))
+	if watch, err := wantsWatch(r); err != nil {
+		return err
+	} else if watch {
+		return watchList(s, w, r, stateRows(onlyUnit, onlyMachine))
+	}
 	page, err := s.freshPage(r)
 	if err != nil {
 		return err
@@ -18,7 +24,6 @@ func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) er
 	c := s.cache
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	onlyUnit, onlyMachine := unit.Name(r.URL.Query().Get("unitName")), machine.ID(r.URL.Query().Get("machineID"))
 	names := c.names
 	if onlyUnit != "" {
 		names = []unit.Name{onlyUnit}
@@ -76,7 +81,7 @@ func (c *cache) visibleStates(name unit.Name) []machine.ID {
 func (c *cache) stateWire(name unit.Name, id machine.ID) api.UnitState {
 	st := c.states[name][id]
 	out := api.UnitState{
-		Name: name, Hash: st.File, MachineID: string(id), SystemdLoadState: st.Load,
+		Name: name, Hash: st.File, MachineID: string(id), PrimaryIP: c.ip(id), SystemdLoadState: st.Load,
 		SystemdActiveState: st.Active, SystemdSubState: st.Sub, Result: st.Result, Error: st.Error,
 	}
 	if out.Hash == "" { // a unit that a machine could not take

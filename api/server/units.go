@@ -8,6 +8,11 @@ import (
 )
 
 func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) error {
+	if watch, err := wantsWatch(r); err != nil {
+		return err
+	} else if watch {
+		return watchList(s, w, r, unitRows())
+	}
 	page, err := s.freshPage(r)
 	if err != nil {
 		return err
@@ -94,7 +99,7 @@ func (c *cache) unitWire(name unit.Name) api.Unit {
 	if !c.global(name, u.File) {
 		for _, id := range c.placed.sorted(name) {
 			if c.placed[name][id].Target.Wanted() {
-				out.MachineID = string(id)
+				out.MachineID, out.PrimaryIP = string(id), c.ip(id)
 				break
 			}
 		}
