@@ -6,8 +6,9 @@ import (
 )
 
 // ParseMetadata reads metadata as fleet.conf has it: "region=eu,disk=ssd".
-// Spaces around keys and values don't count, nor do commas too many; "" is no
-// metadata (nil). A pair that no unit could ask for is an error that names it.
+// Spaces around keys and values don't count, nor do commas too many; of several
+// values of a key the last one counts; "" is no metadata (nil). A pair that must
+// be a mistake is an error that names it.
 func ParseMetadata(s string) (map[string]string, error) {
 	var metadata map[string]string
 	for pair := range strings.SplitSeq(s, ",") {
@@ -28,11 +29,8 @@ func ParseMetadata(s string) (map[string]string, error) {
 			return nil, pairError(pair, "its key has one of ! < > in it, which compare in MachineMetadata")
 		case strings.ContainsAny(pair, "\"'\n"):
 			return nil, pairError(pair, "it has a quote or a line break in it, which MachineMetadata can't ask for")
-		case strings.Contains(value, "="):
-			return nil, pairError(pair, `it has more than one "=", which MachineMetadata can't ask for`)
-		}
-		if other, twice := metadata[key]; twice && other != value {
-			return nil, pairError(pair, fmt.Sprintf("%s is %s already", key, other))
+		case strings.Contains(value, "=") && strings.ContainsAny(value, " \t"):
+			return nil, pairError(pair, `it has more than one "="`)
 		}
 		if metadata == nil {
 			metadata = make(map[string]string)

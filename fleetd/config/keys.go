@@ -1,117 +1,136 @@
 package config
 
 import (
-	"encoding/json"
-	"fmt"
-	"net/url"
-	"path/filepath"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// keys are the known keys and how each reads its value.
-var keys = map[string]func(c *Config, value string) error{
-	"verbosity":                 func(c *Config, v string) error { return integer(&c.Verbosity, v) },
-	"etcd_servers":              func(c *Config, v string) error { return endpoints(&c.EtcdServers, v) },
-	"etcd_username":             func(c *Config, v string) error { c.EtcdUsername = v; return nil },
-	"etcd_password":             func(c *Config, v string) error { c.EtcdPassword = v; return nil },
-	"etcd_keyfile":              func(c *Config, v string) error { c.EtcdKeyFile = v; return nil },
-	"etcd_certfile":             func(c *Config, v string) error { c.EtcdCertFile = v; return nil },
-	"etcd_cafile":               func(c *Config, v string) error { c.EtcdCAFile = v; return nil },
-	"etcd_key_prefix":           func(c *Config, v string) error { return prefix(&c.EtcdKeyPrefix, v) },
-	"etcd_request_timeout":      func(c *Config, v string) error { return duration(&c.EtcdRequestTimeout, v) },
-	"engine_reconcile_interval": func(c *Config, v string) error { return duration(&c.EngineReconcileInterval, v) },
-	"public_ip":                 func(c *Config, v string) error { c.PublicIP = v; return nil },
-	"metadata":                  (*Config).machineMetadata,
-	"agent_ttl":                 func(c *Config, v string) error { return duration(&c.AgentTTL, v) },
-	"units_directory":           func(c *Config, v string) error { return absolute(&c.UnitsDirectory, v) },
-	"systemd_user":              func(c *Config, v string) error { return boolean(&c.SystemdUser, v) },
-	"token_limit":               func(c *Config, v string) error { return integer(&c.TokenLimit, v) },
-	"disable_engine":            func(c *Config, v string) error { return boolean(&c.DisableEngine, v) },
+// key is one key of fleet.conf.
+type key struct {
+	name   string
+	live   bool // a reload applies it; else it needs a restart
+	secret bool // never shown
+	parse  func(c *Config, value string) error
+	show   func(c *Config) string
+	copy   func(to, from *Config)
 }
 
 // ignored are fleet 1.0's keys that no longer mean anything.
 var ignored = map[string]bool{"disable_watches": true, "enable_grpc": true, "verify_units": true, "authorized_keys_file": true}
 
-func integer(to *int, v string) error {
-	n, err := strconv.Atoi(v)
-	if err != nil {
-		return fmt.Errorf("%q is not a whole number", v)
+// keys are the known keys.
+func keys() []key {
+	const live = true
+	return []key{
+		of("verbosity", live, func(c *Config) *int { return &c.Verbosity }, integer, strconv.Itoa),
+		of("etcd_servers", !live, func(c *Config) *[]string { return &c.EtcdServers }, endpoints, commas),
+		of("etcd_username", !live, func(c *Config) *string { return &c.EtcdUsername }, text, plain),
+		secret(of("etcd_password", !live, func(c *Config) *string { return &c.EtcdPassword }, text, plain)),
+		of("etcd_keyfile", !live, func(c *Config) *string { return &c.EtcdKeyFile }, text, plain),
+		of("etcd_certfile", !live, func(c *Config) *string { return &c.EtcdCertFile }, text, plain),
+		of("etcd_cafile", !live, func(c *Config) *string { return &c.EtcdCAFile }, text, plain),
+		of("etcd_key_prefix", !live, func(c *Config) *string { return &c.EtcdKeyPrefix }, prefix, plain),
+		of("etcd_request_timeout", live, func(c *Config) *time.Duration { return &c.EtcdRequestTimeout }, duration, time.Duration.String),
+		of("engine_reconcile_interval", live, func(c *Config) *time.Duration { return &c.EngineReconcileInterval }, duration, time.Duration.String),
+		of("public_ip", live, func(c *Config) *string { return &c.PublicIP }, address, plain),
+		of("metadata", live, func(c *Config) *map[string]string { return &c.Metadata }, metadata, pairs),
+		of("agent_ttl", !live, func(c *Config) *time.Duration { return &c.AgentTTL }, duration, time.Duration.String),
+		of("units_directory", !live, func(c *Config) *string { return &c.UnitsDirectory }, absolute, plain),
+		of("systemd_user", !live, func(c *Config) *bool { return &c.SystemdUser }, boolean, strconv.FormatBool),
+		of("token_limit", live, func(c *Config) *int { return &c.TokenLimit }, positive, strconv.Itoa),
+		of("disable_engine", !live, func(c *Config) *bool { return &c.DisableEngine }, boolean, strconv.FormatBool),
 	}
-	*to = n
-	return nil
 }
 
-func boolean(to *bool, v string) error {
-	b, err := strconv.ParseBool(v)
-	if err != nil {
-		return fmt.Errorf("%q is neither true nor false", v)
+func of[T any](name string, live bool, field func(*Config) *T, parse func(string) (T, error), show func(T) string) key {
+	return key{
+		name: name, live: live,
+		parse: func(c *Config, value string) error {
+			v, err := parse(value)
+			if err == nil {
+				*field(c) = v
+			}
+			return err
+		},
+		show: func(c *Config) string { return show(*field(c)) },
+		copy: func(to, from *Config) { *field(to) = *field(from) },
 	}
-	*to = b
-	return nil
 }
 
-// duration reads "30s" and, as fleet 1.0 did for some keys, bare seconds such
-// as "1.0".
-func duration(to *time.Duration, v string) error {
-	if seconds, err := strconv.ParseFloat(v, 64); err == nil {
-		*to = time.Duration(seconds * float64(time.Second))
-	} else if *to, err = time.ParseDuration(v); err != nil {
-		return fmt.Errorf("%q is no duration: write 30s, or seconds such as 1.0", v)
-	}
-	if *to <= 0 {
-		return fmt.Errorf("%q: must be more than zero", v)
-	}
-	return nil
+func secret(k key) key {
+	k.secret = true
+	return k
 }
 
-func prefix(to *string, v string) error {
-	if !strings.HasPrefix(v, "/") {
-		return fmt.Errorf("%q must begin with a slash, as in /_coreos.com/fleet/", v)
-	}
-	*to = v
-	return nil
-}
-
-func absolute(to *string, v string) error {
-	if !filepath.IsAbs(v) {
-		return fmt.Errorf("%q must be an absolute path", v)
-	}
-	*to = v
-	return nil
-}
-
-func endpoints(to *[]string, v string) error {
-	all, err := list(v)
-	if err != nil {
-		return err
-	}
-	for _, e := range all {
-		u, err := url.Parse(e)
-		if err != nil || u.Host+u.Path == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "unix" && u.Scheme != "unixs") {
-			return fmt.Errorf("%q is no URL such as http://127.0.0.1:2379", e)
+func find(name string) *key {
+	for _, k := range keys() {
+		if k.name == name {
+			return &k
 		}
 	}
-	*to = all
 	return nil
 }
 
-// list reads a JSON array, as fleet.conf has it, or words split at commas, as
-// the environment has it.
-func list(v string) ([]string, error) {
-	if strings.HasPrefix(v, "[") {
-		var out []string
-		if err := json.Unmarshal([]byte(v), &out); err != nil {
-			return nil, fmt.Errorf("%s is no JSON array of strings such as [\"http://a:2379\", \"http://b:2379\"]", v)
-		}
-		return out, nil
+func plain(s string) string    { return s }
+func commas(s []string) string { return strings.Join(s, ",") }
+
+func pairs(m map[string]string) string {
+	var all []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		all = append(all, k+"="+m[k])
 	}
-	var out []string
-	for _, s := range strings.Split(v, ",") {
-		if s = strings.TrimSpace(s); s != "" {
-			out = append(out, s)
+	return strings.Join(all, ",")
+}
+
+// Value is one key's value as it can be shown.
+type Value struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"` // "(hidden)" for a secret
+	Source string `json:"source"`
+}
+
+// Values are all keys' values, in the order of the documentation.
+func (c *Config) Values() []Value {
+	var all []Value
+	for _, k := range keys() {
+		all = append(all, Value{Key: k.name, Value: k.shown(c), Source: c.Source(k.name)})
+	}
+	return all
+}
+
+func (k key) shown(c *Config) string {
+	v := k.show(c)
+	if k.secret && v != "" {
+		return "(hidden)"
+	}
+	return v
+}
+
+// Change is a key that a reload found to be different.
+type Change struct {
+	Key      string
+	Old, New string // as they can be shown
+	Live     bool   // it applies now; else it needs a restart
+}
+
+// Reload takes over from a newer configuration what can be applied to a fleetd
+// that runs, and says what is different. What needs a restart stays as it is,
+// so that the next reload says so again.
+func (c *Config) Reload(newer *Config) []Change {
+	var all []Change
+	for _, k := range keys() {
+		if k.show(c) == k.show(newer) {
+			continue
+		}
+		all = append(all, Change{Key: k.name, Old: k.shown(c), New: k.shown(newer), Live: k.live})
+		if k.live {
+			k.copy(c, newer)
+			c.sources[k.name] = newer.sources[k.name]
 		}
 	}
-	return out, nil
+	c.Warnings = newer.Warnings
+	return all
 }
