@@ -153,12 +153,16 @@ func (d *differ[T]) complete() error {
 	return d.fn(ListEvent[T]{Type: Bookmark})
 }
 
-// tell passes a trouble on, or its end.
+// tell passes a trouble on, or its end; that of one before the list was ever
+// complete is the list's own first Bookmark.
 func (d *differ[T]) tell(trouble string) error {
 	if d.trouble == trouble {
 		return nil
 	}
 	d.trouble = trouble
+	if trouble == "" && !d.whole {
+		return nil
+	}
 	return d.fn(ListEvent[T]{Type: Bookmark, Trouble: trouble})
 }
 

@@ -71,6 +71,21 @@ func (c *cli) completeMachines(cmd *cobra.Command, _ []string, _ string) ([]stri
 	return ids, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeFields suggests columns, those that are not chosen yet.
+func completeFields(known []string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		chosen := strings.Split(begun, ",")
+		chosen = chosen[:len(chosen)-1]
+		var out []string
+		for _, f := range known {
+			if !slices.Contains(chosen, f) {
+				out = append(out, strings.Join(append(slices.Clone(chosen), f), ","))
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+}
+
 // forCompletion gives a client that answers soon or not at all; nil if there is
 // none.
 func (c *cli) forCompletion(cmd *cobra.Command) (context.Context, context.CancelFunc, *api.Client) {

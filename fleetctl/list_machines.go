@@ -36,36 +36,31 @@ var machineColumns = map[string]column[machineRow]{
 }
 
 func (c *cli) listMachinesCommand() *cobra.Command {
-	var l listing
-	cmd := &cobra.Command{
-		Use:               "list-machines",
-		Short:             "List the cluster's machines",
-		Args:              noArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFields(l, machineColumns); err != nil {
-				return err
-			}
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			machines, err := client.Machines(cmd.Context())
-			if err != nil {
-				return err
-			}
-			rows := make([]machineRow, 0, len(machines))
-			for _, m := range machines {
-				rows = append(rows, rowOf(m))
-			}
-			return printList(c, l, machineColumns, rows, rows)
-		},
+	t := table[machineRow]{
+		columns: machineColumns, fields: "machine,ip,metadata",
+		key: func(m machineRow) string { return m.Machine },
 	}
-	l.addTo(cmd, "machine,ip,metadata", columnNames(machineColumns))
-	return cmd
+	t.rows, t.watch = source(c, machineRowOf, (*api.Client).Machines, (*api.Client).WatchMachines)
+	return listCommand(c, &cobra.Command{
+		Use:   "list-machines",
+		Short: "List the cluster's machines",
+		Long: `Prints a row for each machine that is in the cluster now. One that has not been
+heard of for the agents' time to live is gone.
+
+--fields chooses columns: machine (its id); ip; metadata (k=v,k=v); hostname;
+version (of its fleetd); state (ready, cordoned: it takes no more units, or
+leaving: it hands its units over). --output json or yaml prints an array (empty if
+there are none) of objects with machine, ip, metadata (an object), hostname,
+version, cordoned and leaving (true or false), ids whole.
+
+` + watchText,
+		Example: `  fleetctl list-machines
+  fleetctl list-machines --full --fields machine,hostname,state
+  fleetctl list-machines -o json | jq -r '.[] | select(.metadata.region == "eu").ip'`,
+	}, t)
 }
 
-func rowOf(m api.Machine) machineRow {
+func machineRowOf(m api.Machine) machineRow {
 	if m.Metadata == nil {
 		m.Metadata = map[string]string{}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"strconv"
 
 	"github.com/fleet-project/fleet/api"
@@ -43,53 +42,37 @@ var unitFileColumns = map[string]column[unitFileRow]{
 }
 
 func (c *cli) listUnitFilesCommand() *cobra.Command {
-	var l listing
-	cmd := &cobra.Command{
-		Use:               "list-unit-files",
-		Short:             "List the units of the cluster, and what is wanted of them",
-		Args:              noArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFields(l, unitFileColumns); err != nil {
-				return err
-			}
-			rows, err := c.unitFileRows(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return printList(c, l, unitFileColumns, rows, rows)
-		},
+	t := table[unitFileRow]{
+		columns: unitFileColumns, fields: "unit,hash,dstate,state,target",
+		key: func(u unitFileRow) string { return string(u.Unit) },
 	}
-	l.addTo(cmd, "unit,hash,dstate,state,target", columnNames(unitFileColumns))
-	return cmd
+	t.rows, t.watch = source(c, unitFileRowOf, (*api.Client).Units, (*api.Client).WatchUnits)
+	return listCommand(c, &cobra.Command{
+		Use:   "list-unit-files",
+		Short: "List the units of the cluster, and what is wanted of them",
+		Long: `Prints a row for each unit of the cluster, templates too, wherever it is or
+isn't.
+
+--fields chooses columns: unit; hash (of the unit file); dstate (what is wanted:
+inactive, loaded or launched); state (what has been done; - for a global unit);
+target (the machine it is on, or global); tmachine (that machine, without global);
+global (true or false); desc (its Description=). --output json or yaml prints an
+array (empty if there are none) of objects with unit, hash, desiredState,
+currentState, machine, ip, global and description, ids and hashes whole.
+
+` + watchText,
+		Example: `  fleetctl list-unit-files
+  fleetctl list-unit-files --fields unit,dstate,state,desc
+  fleetctl list-unit-files -o json | jq -r '.[] | select(.desiredState != .currentState).unit'`,
+	}, t)
 }
 
-func (c *cli) unitFileRows(ctx context.Context) ([]unitFileRow, error) {
-	client, err := c.client()
-	if err != nil {
-		return nil, err
-	}
-	units, err := client.Units(ctx)
-	if err != nil {
-		return nil, err
-	}
-	machines, err := c.machines(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows := make([]unitFileRow, 0, len(units))
-	for _, u := range units {
-		rows = append(rows, unitFileRowOf(u, machines))
-	}
-	return rows, nil
-}
-
-func unitFileRowOf(u api.Unit, machines map[string]api.Machine) unitFileRow {
+func unitFileRowOf(u api.Unit) unitFileRow {
 	f := unit.FromOptions(u.Options)
 	req, _ := f.Requirements(u.Name) // a unit that can't be read is shown as far as it goes
 	row := unitFileRow{
 		Unit: u.Name, Hash: u.Hash, DesiredState: u.DesiredState, CurrentState: u.CurrentState,
-		Machine: u.MachineID, IP: machines[u.MachineID].PrimaryIP, Global: req.Global, Description: f.Description(),
+		Machine: u.MachineID, IP: u.PrimaryIP, Global: req.Global, Description: f.Description(),
 	}
 	if row.Hash == "" { // a fleet 1.0 server
 		row.Hash = f.Hash()

@@ -17,8 +17,8 @@ type unitRow struct {
 	Active  string    `json:"active"`
 	Sub     string    `json:"sub"`
 	Hash    unit.Hash `json:"hash"`
-	Result  string    `json:"result,omitempty"`
-	Error   string    `json:"error,omitempty"`
+	Result  string    `json:"result"`
+	Error   string    `json:"error"`
 }
 
 var unitColumns = map[string]column[unitRow]{
@@ -33,65 +33,43 @@ var unitColumns = map[string]column[unitRow]{
 }
 
 func (c *cli) listUnitsCommand() *cobra.Command {
-	var l listing
-	cmd := &cobra.Command{
-		Use:               "list-units",
-		Short:             "List the units that are on machines, and how they are",
-		Args:              noArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFields(l, unitColumns); err != nil {
-				return err
-			}
-			rows, err := c.unitRows(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return printList(c, l, unitColumns, rows, rows)
+	t := table[unitRow]{
+		columns: unitColumns, fields: "unit,machine,active,sub",
+		key: func(u unitRow) string { return string(u.Unit) + "/" + u.Machine },
+	}
+	t.rows, t.watch = source(c, unitRowOf,
+		func(client *api.Client, ctx context.Context) ([]api.UnitState, error) {
+			return client.States(ctx, api.StateFilter{})
 		},
-	}
-	l.addTo(cmd, "unit,machine,active,sub", columnNames(unitColumns))
-	return cmd
-}
-
-func (c *cli) unitRows(ctx context.Context) ([]unitRow, error) {
-	client, err := c.client()
-	if err != nil {
-		return nil, err
-	}
-	states, err := client.States(ctx, api.StateFilter{})
-	if err != nil {
-		return nil, err
-	}
-	machines, err := c.machines(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows := make([]unitRow, 0, len(states))
-	for _, s := range states {
-		rows = append(rows, unitRow{
-			Unit: s.Name, Machine: s.MachineID, IP: machines[s.MachineID].PrimaryIP, Load: s.SystemdLoadState,
-			Active: s.SystemdActiveState, Sub: s.SystemdSubState, Hash: s.Hash, Result: s.Result, Error: s.Error,
+		func(client *api.Client, ctx context.Context, fn func(api.ListEvent[api.UnitState]) error) error {
+			return client.WatchStates(ctx, api.StateFilter{}, fn)
 		})
-	}
-	return rows, nil
+	return listCommand(c, &cobra.Command{
+		Use:   "list-units",
+		Short: "List the units that are on machines, and how they are",
+		Long: `Prints a row for each unit on each machine: LOAD, ACTIVE and SUB are that
+machine's systemd's words. A unit that is on no machine has no row; see
+list-unit-files for those.
+
+--fields chooses columns: unit; machine (where it is); load, active and sub;
+hash (of the unit file); result (how its service ended, unless well); error (why
+the machine could not do what it was told). --output json or yaml prints an
+array (empty if there are none) of objects with unit, machine, ip, load, active,
+sub, hash, result and error, ids and hashes whole.
+
+` + watchText,
+		Example: `  fleetctl list-units
+  fleetctl list-units --full --no-legend --fields unit,hash,sub
+  fleetctl list-units --watch
+  fleetctl list-units -o json | jq -r '.[] | select(.active == "failed").unit'`,
+	}, t)
 }
 
-// machines gives the cluster's machines by id.
-func (c *cli) machines(ctx context.Context) (map[string]api.Machine, error) {
-	client, err := c.client()
-	if err != nil {
-		return nil, err
+func unitRowOf(s api.UnitState) unitRow {
+	return unitRow{
+		Unit: s.Name, Machine: s.MachineID, IP: s.PrimaryIP, Load: s.SystemdLoadState,
+		Active: s.SystemdActiveState, Sub: s.SystemdSubState, Hash: s.Hash, Result: s.Result, Error: s.Error,
 	}
-	list, err := client.Machines(ctx)
-	if err != nil {
-		return nil, err
-	}
-	byID := make(map[string]api.Machine, len(list))
-	for _, m := range list {
-		byID[m.ID] = m
-	}
-	return byID, nil
 }
 
 func hashText(h unit.Hash, full bool) string {

@@ -73,3 +73,20 @@ func (c *cli) findMachine(ctx context.Context, given string) (*api.Machine, erro
 	}
 	return &matching[0], nil
 }
+
+// machines gives the cluster's machines by id.
+func (c *cli) machines(ctx context.Context) (map[string]api.Machine, error) {
+	client, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	list, err := client.Machines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[string]api.Machine, len(list))
+	for _, m := range list {
+		byID[m.ID] = m
+	}
+	return byID, nil
+}

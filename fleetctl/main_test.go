@@ -44,6 +44,7 @@ func TestTranscripts(t *testing.T) {
 			c.SetMachine(node("1", "one", map[string]string{"region": "eu"}))
 			c.SetMachine(node("2", "two", map[string]string{"region": "us", "disk": "ssd"}))
 			env.Values[clusterKey{}] = c
+			env.Values[followingKey{}] = map[string]*following{}
 			id := filepath.Join(env.WorkDir, ".machine-id")
 			env.Setenv("FLEETCTL_ENDPOINT", c.Serve(tb, server.Options{}))
 			env.Setenv("MACHINE_ID_FILE", id)
@@ -54,6 +55,10 @@ func TestTranscripts(t *testing.T) {
 			"cluster": clusterCommand,
 			"mask":    maskCommand,
 			"soon":    soonCommand,
+
+			"follow":    followCommand,
+			"until":     untilCommand,
+			"interrupt": interruptCommand,
 		},
 	})
 }

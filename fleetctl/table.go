@@ -1,13 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
-	"text/tabwriter"
 
+	"github.com/fleet-project/fleet/api"
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 )
@@ -18,13 +20,53 @@ type listing struct {
 	noLegend bool
 	fields   string
 	output   string
+	watch    bool
 }
 
-func (l *listing) addTo(cmd *cobra.Command, fields string, known []string) {
-	cmd.Flags().BoolVarP(&l.full, "full", "l", false, "don't shorten ids and hashes")
-	cmd.Flags().BoolVar(&l.noLegend, "no-legend", false, "print no headers")
-	cmd.Flags().StringVar(&l.fields, "fields", fields, "columns, of: "+strings.Join(known, ","))
+// table is one of the lists.
+type table[R any] struct {
+	columns map[string]column[R]
+	fields  string // that are shown unless asked otherwise
+	// key is what tells rows apart.
+	key   func(R) string
+	rows  func(context.Context) ([]R, error)
+	watch func(context.Context, func(api.ListEvent[R]) error) error
+}
+
+// column gives one cell of a row; "" is shown as "-".
+type column[R any] func(row R, full bool) string
+
+// listCommand makes cmd the command that prints a table.
+func listCommand[R any](c *cli, cmd *cobra.Command, t table[R]) *cobra.Command {
+	var l listing
+	known := slices.Sorted(maps.Keys(t.columns))
+	cmd.Args = noArgs
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		fields, err := l.columns(cmd.Flags().Changed("fields"), known)
+		if err != nil {
+			return err
+		}
+		if l.watch {
+			return watchTable(cmd.Context(), c, l, fields, t)
+		}
+		rows, err := t.rows(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if l.output != "" {
+			return c.printData(l.output, rows)
+		}
+		return printTable(c.stdout, l, fields, t.columns, rows)
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&l.full, "full", "l", false, "don't shorten ids and hashes")
+	f.BoolVar(&l.noLegend, "no-legend", false, "print no headers")
+	f.StringVar(&l.fields, "fields", t.fields, "columns, of: "+strings.Join(known, ","))
+	f.BoolVarP(&l.watch, "watch", "w", false, "go on, and print a row again when it changes")
+	_ = cmd.RegisterFlagCompletionFunc("fields", completeFields(known)) // the flag has just been made
 	l.addOutput(cmd)
+	return cmd
 }
 
 func (l *listing) addOutput(cmd *cobra.Command) {
@@ -40,57 +82,63 @@ func (l *listing) check() error {
 	return nil
 }
 
-// column gives one cell of a row; "" is shown as "-".
-type column[T any] func(row T, full bool) string
-
-// print writes the rows as columns, or whatever the flags ask for. data is what
-// json and yaml show.
-func printList[T any](c *cli, l listing, columns map[string]column[T], rows []T, data any) error {
+// columns gives the fields to print as columns.
+func (l *listing) columns(chosen bool, known []string) ([]string, error) {
+	if err := l.check(); err != nil {
+		return nil, err
+	}
 	if l.output != "" {
-		return c.printData(l.output, data)
+		if chosen {
+			return nil, usagef("--fields chooses columns, and --output %s prints everything that is known: leave one of them out", l.output)
+		}
+		return nil, nil
+	}
+	if l.fields == "" {
+		return nil, failf("Must define output format\nThere are: %s", strings.Join(known, ","))
 	}
 	fields := strings.Split(l.fields, ",")
 	for _, f := range fields {
-		if columns[f] == nil {
-			return failf("Invalid key in output format: %q", f)
+		if !slices.Contains(known, f) {
+			return nil, failf("Invalid key in output format: %q\nThere are: %s", f, strings.Join(known, ","))
 		}
 	}
-	out := tabwriter.NewWriter(c.stdout, 0, 8, 1, '\t', 0)
+	return fields, nil
+}
+
+func printTable[R any](out io.Writer, l listing, fields []string, columns map[string]column[R], rows []R) error {
+	var all [][]string
 	if !l.noLegend {
-		fmt.Fprintln(out, strings.ToUpper(strings.Join(fields, "\t")))
+		all = append(all, headers(fields))
 	}
 	for _, row := range rows {
-		cells := make([]string, len(fields))
-		for i, f := range fields {
-			if cells[i] = columns[f](row, l.full); cells[i] == "" {
-				cells[i] = "-"
-			}
-		}
-		fmt.Fprintln(out, strings.Join(cells, "\t"))
+		all = append(all, cellsOf(row, fields, columns, l.full))
 	}
-	return out.Flush()
+	return printAligned(out, &alignment{}, all)
 }
 
-// checkFields refuses an unknown column before anything is asked.
-func checkFields[T any](l listing, columns map[string]column[T]) error {
-	if err := l.check(); err != nil || l.output != "" {
-		return err
+// printAligned writes rows at once, in columns that fit them all.
+func printAligned(out io.Writer, a *alignment, rows [][]string) error {
+	var text strings.Builder
+	for _, r := range rows {
+		a.fit(r)
 	}
-	for _, f := range strings.Split(l.fields, ",") {
-		if columns[f] == nil {
-			return failf("Invalid key in output format: %q", f)
-		}
+	for _, r := range rows {
+		text.WriteString(a.line(r))
 	}
-	return nil
+	_, err := io.WriteString(out, text.String())
+	return err
 }
 
-func columnNames[T any](columns map[string]column[T]) []string {
-	var names []string
-	for n := range columns {
-		names = append(names, n)
+func headers(fields []string) []string {
+	return strings.Split(strings.ToUpper(strings.Join(fields, ",")), ",")
+}
+
+func cellsOf[R any](row R, fields []string, columns map[string]column[R], full bool) []string {
+	cells := make([]string, len(fields))
+	for i, f := range fields {
+		cells[i] = cellText(columns[f](row, full))
 	}
-	slices.Sort(names)
-	return names
+	return cells
 }
 
 func (c *cli) printData(format string, data any) error {
@@ -101,8 +149,8 @@ func (c *cli) printData(format string, data any) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(c.stdout, strings.TrimRight(string(text), "\n"))
-	return nil
+	_, err = fmt.Fprintln(c.stdout, strings.TrimRight(string(text), "\n"))
+	return err
 }
 
 // pairs writes metadata as k=v,k=v, sorted.
@@ -111,6 +159,6 @@ func pairs(m map[string]string) string {
 	for k, v := range m {
 		out = append(out, k+"="+v)
 	}
-	sort.Strings(out)
+	slices.Sort(out)
 	return strings.Join(out, ",")
 }
