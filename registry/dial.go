@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fleet-project/fleet/machine"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -52,6 +53,7 @@ type Config struct {
 	// RequestTimeout bounds one request to etcd; 1 s when zero.
 	RequestTimeout time.Duration
 	Log            *logrus.Entry
+	Metrics        prometheus.Registerer // nil: none
 }
 
 // Registry is the cluster's state. It is safe for concurrent use.
@@ -60,6 +62,7 @@ type Registry struct {
 	keys    keyspace
 	timeout time.Duration
 	log     *logrus.Entry
+	metrics metrics
 
 	mu     sync.Mutex
 	health error                           // why etcd did not answer last, nil when it did
@@ -67,6 +70,8 @@ type Registry struct {
 	leases map[machine.ID]clientv3.LeaseID // of each machine's keys, as last seen
 	doubts chan struct{}                   // closed when followers shall start over
 	said   map[string]int64                // unreadable keys, at the revision at which it was said
+	// presence is the lease of this host's presence.
+	presence lifetime
 }
 
 // Dial prepares the connection to etcd. It does not wait for it: etcd may be
@@ -85,8 +90,18 @@ func Dial(cfg Config) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
+	r := &Registry{
+		keys:    keyspace(strings.TrimSuffix(cfg.Prefix, "/") + "/"),
+		timeout: cfg.RequestTimeout,
+		log:     cfg.Log,
+		health:  errors.New("etcd has not answered yet"),
+		leases:  map[machine.ID]clientv3.LeaseID{},
+		doubts:  make(chan struct{}),
+		said:    map[string]int64{},
+	}
+	r.metrics = newMetrics(r, cfg.Metrics)
 	var dialled atomic.Bool
-	client, err := clientv3.New(clientv3.Config{
+	r.etcd, err = clientv3.New(clientv3.Config{
 		Endpoints:            cfg.Endpoints,
 		Username:             cfg.Username,
 		Password:             cfg.Password,
@@ -100,23 +115,14 @@ func Dial(cfg Config) (*Registry, error) {
 				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxReconnect},
 				MinConnectTimeout: 3 * time.Second,
 			}),
-			grpc.WithChainUnaryInterceptor(authenticateLater(&dialled)),
+			grpc.WithChainUnaryInterceptor(authenticateLater(&dialled), r.measure),
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("etcd at %s: %w", strings.Join(cfg.Endpoints, ","), err)
 	}
 	dialled.Store(true)
-	return &Registry{
-		etcd:    client,
-		keys:    keyspace(strings.TrimSuffix(cfg.Prefix, "/") + "/"),
-		timeout: cfg.RequestTimeout,
-		log:     cfg.Log,
-		health:  errors.New("etcd has not answered yet"),
-		leases:  map[machine.ID]clientv3.LeaseID{},
-		doubts:  make(chan struct{}),
-		said:    map[string]int64{},
-	}, nil
+	return r, nil
 }
 
 // authenticateLater keeps clientv3.New from waiting for an etcd that is down:

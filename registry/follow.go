@@ -100,9 +100,14 @@ func (r *Registry) follow(ctx context.Context, ranges []keyRange, fn func(Update
 			return ctx.Err()
 		case errors.As(err, &own):
 			return own.error
-		case errors.Is(err, errCompacted), errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, errDoubted):
+		case errors.Is(err, errCompacted), errors.Is(err, rpctypes.ErrCompacted):
+			r.metrics.restarts.WithLabelValues(restartCompacted).Inc()
+			continue
+		case errors.Is(err, errDoubted):
+			r.metrics.restarts.WithLabelValues(restartDoubted).Inc()
 			continue
 		}
+		r.metrics.restarts.WithLabelValues(restartError).Inc()
 		_ = r.noted(ctx, err)
 		if err := sleep(ctx, retryPause); err != nil {
 			return err
@@ -205,6 +210,7 @@ func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.Vi
 		if resp.IsProgressNotify() && len(ranges) == 1 {
 			view.Revision = max(view.Revision, resp.Header.Revision)
 		}
+		r.metrics.told(u.Changes)
 		if err := call(u); err != nil {
 			return err
 		}

@@ -67,6 +67,7 @@ func (r *Registry) timeToLive(ctx context.Context, lease clientv3.LeaseID) (rema
 func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (ttl int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
+	began := time.Now()
 	resp, err := func() (*pb.LeaseKeepAliveResponse, error) {
 		stream, err := pb.NewLeaseClient(r.etcd.ActiveConnection()).LeaseKeepAlive(ctx, grpc.WaitForReady(true))
 		if err != nil {
@@ -77,6 +78,7 @@ func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (t
 		}
 		return stream.Recv()
 	}()
+	r.metrics.asked(ctx, opRenew, began, err)
 	if r.noted(ctx, clientv3.ContextError(ctx, err)) != nil {
 		return 0, fmt.Errorf("renewing a lease: %w", clientv3.ContextError(ctx, err))
 	}

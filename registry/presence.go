@@ -102,8 +102,10 @@ func (p *Presence) renew(ctx context.Context) error {
 		return nil
 	}
 	_, err := p.r.keepAliveOnce(ctx, lease)
+	p.r.metrics.renewed(ctx, err)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		p.r.metrics.losses.Inc()
 		if err := p.rejoin(ctx); err != nil {
 			return err
 		}
@@ -113,6 +115,7 @@ func (p *Presence) renew(ctx context.Context) error {
 		p.mu.Lock()
 		p.renewed = sent
 		p.mu.Unlock()
+		p.r.setLifetime(lifetime{sent, p.ttl})
 	}
 	return p.flush(ctx)
 }
@@ -140,6 +143,7 @@ func (p *Presence) rejoin(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lease, p.renewed = next.lease, next.renewed
+	p.r.setLifetime(lifetime{p.renewed, p.ttl})
 	for name := range p.states {
 		p.dirty[name] = true
 	}
@@ -364,6 +368,7 @@ func (p *Presence) Leave(ctx context.Context) error {
 	lease := p.lease
 	p.left = true
 	p.mu.Unlock()
+	p.r.setLifetime(lifetime{})
 	if err := p.r.revoke(ctx, lease); err != nil {
 		return fmt.Errorf("ending this machine's lease (it runs out by itself in %s): %w", p.ttl, err)
 	}
