@@ -95,14 +95,14 @@ func (e *Engine) turn(ctx context.Context) error {
 		}
 	}()
 	e.log.Info("this engine leads the cluster")
-	e.metrics.leaderStart.SetToCurrentTime()
+	census, end := e.metrics.leading()
 	defer func() {
-		e.metrics.leaderStart.Set(0)
+		end()
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.trouble = nil // the next leader's, if it lasts
 	}()
-	return e.lead(ctx, lead)
+	return e.lead(ctx, lead, census)
 }
 
 // setTrouble logs a trouble once, and its end.
@@ -116,6 +116,11 @@ func (e *Engine) setTrouble(err error) {
 		e.log.Info("the cluster's key is well again: scheduling goes on")
 	}
 	e.trouble = err
+	suspended := 0.0
+	if err != nil {
+		suspended = 1
+	}
+	e.metrics.suspended.Set(suspended)
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -23,6 +23,7 @@ const doubtPause = time.Second
 type leader struct {
 	*Engine
 	lead    *registry.Leadership
+	census  *census
 	planner *planner.Planner
 	cluster *record.Cluster
 	// tombstones are the destroyed units, as stored: releasing one must not
@@ -42,11 +43,11 @@ type leader struct {
 }
 
 // lead runs one turn until ctx ends or the lead is lost.
-func (e *Engine) lead(ctx context.Context, lead *registry.Leadership) error {
+func (e *Engine) lead(ctx context.Context, lead *registry.Leadership, census *census) error {
 	if err := e.ensureCluster(ctx, lead); err != nil {
 		return err
 	}
-	l := &leader{Engine: e, lead: lead, seen: map[machine.ID]bool{}}
+	l := &leader{Engine: e, lead: lead, census: census, seen: map[machine.ID]bool{}}
 	for {
 		err := l.follow(ctx)
 		switch {
@@ -109,6 +110,7 @@ func (l *leader) follow(ctx context.Context) error {
 		var lost []record.Change
 		if reset {
 			lost = l.restart(changes)
+			l.census.restart()
 		}
 		next, decided, err := l.step(ctx, changes)
 		if err == nil && len(lost) > 0 {
@@ -160,6 +162,7 @@ func (l *leader) restart(snapshot []record.Change) (lost []record.Change) {
 func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.Duration, decided int, err error) {
 	began := time.Now()
 	changes = l.screen(ctx, changes)
+	l.census.note(began, changes)
 	if err := l.opts.Registry.CheckCluster(l.cluster, l.opts.KnownCluster()); err != nil {
 		l.setTrouble(err)
 		l.planner = nil // what happens meanwhile is learned from the next snapshot
@@ -257,6 +260,7 @@ func (l *leader) gone(ctx context.Context, id machine.ID) bool {
 // lost takes note of a machine's end. When none is left, nobody knows any more
 // what is lost and what will be back.
 func (l *leader) lost(id machine.ID) record.Change {
+	l.metrics.lost.Inc()
 	if delete(l.present, id); len(l.present) == 0 {
 		clear(l.seen)
 	}

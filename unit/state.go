@@ -37,6 +37,11 @@ func ParseTarget(s string) (Target, error) {
 // Wanted reports whether the target asks for a place on a machine.
 func (t Target) Wanted() bool { return t == TargetLoaded || t == TargetLaunched }
 
+// ActiveStates are the words that systemd has for SystemdState.Active.
+func ActiveStates() []string {
+	return []string{"active", "reloading", "inactive", "failed", "activating", "deactivating", "maintenance", "refreshing"}
+}
+
 // SystemdState is systemd's own account of a unit, in systemd's words,
 // unchanged (see systemctl(1)).
 type SystemdState struct {
