@@ -327,12 +327,10 @@ func (a *Agent) report() {
 	a.mu.Lock()
 	a.health = health
 	a.mu.Unlock()
-	suspended := 0.0
-	if a.core.lost(health) {
-		suspended = 1
-	}
-	a.metrics.suspended.Set(suspended)
-	a.metrics.units.Set(float64(a.core.count()))
+	a.metrics.suspended.Set(flag(a.core.lost(health)))
+	a.metrics.cutOff.Set(flag(a.core.reach != reachable))
+	a.metrics.pending.Set(float64(a.active))
+	a.metrics.counted(a.core.count())
 	if len(a.emptied) > 0 && a.core.empty() && len(a.pending) == 0 && !a.putting {
 		for _, c := range a.emptied {
 			close(c)

@@ -255,8 +255,12 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() == "fleet_agent_units" && f.Metric[0].Gauge.GetValue() != 1 {
-			t.Error(f)
+		if f.GetName() == "fleet_agent_units" {
+			for _, m := range f.Metric {
+				if n := m.Gauge.GetValue(); (n == 1) != (m.Label[0].GetValue() == "active") {
+					t.Error(m)
+				}
+			}
 		}
 		if f.GetName() == "fleet_agent_reconcile_repairs_total" && f.Metric[0].Counter.GetValue() != 0 {
 			t.Error(f)

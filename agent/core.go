@@ -260,14 +260,20 @@ func (c *core) names() []unit.Name {
 	return out
 }
 
-func (c *core) count() int {
-	n := 0
+// count gives how many units are on this host, by systemd's active state; empty
+// if systemd has not told.
+func (c *core) count() map[string]int {
+	active := map[string]int{}
 	for _, h := range c.units {
-		if h.rec != nil {
-			n++
+		switch {
+		case h.rec == nil:
+		case h.seen:
+			active[h.state.Active]++
+		default:
+			active[""]++
 		}
 	}
-	return n
+	return active
 }
 
 // settle decides on all units that something happened to, and hands over what

@@ -3,6 +3,7 @@ package agent
 import (
 	"time"
 
+	"github.com/fleet-project/fleet/unit"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -11,8 +12,10 @@ type metrics struct {
 	operations *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
 	repairs    prometheus.Counter
-	units      prometheus.Gauge
+	pending    prometheus.Gauge
+	units      *prometheus.GaugeVec
 	suspended  prometheus.Gauge
+	cutOff     prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -30,24 +33,67 @@ func newMetrics(r prometheus.Registerer) metrics {
 			Name: "fleet_agent_reconcile_repairs_total",
 			Help: "What the agent's safety net found wrong that events should have told it. It must stay 0.",
 		}),
-		units: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "fleet_agent_units",
-			Help: "Units of fleet's that are on this host.",
+		pending: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fleet_agent_operations_pending",
+			Help: "Operations and questions to systemd and etcd that are under way or wait for their turn.",
 		}),
+		units: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "fleet_agent_units",
+			Help: "Units of fleet's that are on this host, by systemd's active state; other if systemd has not told.",
+		}, []string{"active"}),
 		suspended: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fleet_agent_suspended",
 			Help: "1 while etcd doesn't hold this host's cluster, so that nothing is changed on the host.",
 		}),
+		cutOff: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fleet_agent_cut_off",
+			Help: "1 while this host's lease is about to end, so that its units with Isolation=stop are stopped.",
+		}),
+	}
+	for _, v := range []verb{doInstall, doStart, doRestart, doStop, doKill, doRemove, doNote, doExamine} {
+		m.operations.WithLabelValues(string(v), resultOK)
+		m.operations.WithLabelValues(string(v), resultError)
+		m.durations.WithLabelValues(string(v))
 	}
 	if r != nil {
-		r.MustRegister(m.operations, m.durations, m.repairs, m.units, m.suspended)
+		r.MustRegister(m.operations, m.durations, m.repairs, m.pending, m.units, m.suspended, m.cutOff)
 	}
 	return m
 }
 
+// Results of operations.
+const (
+	resultOK    = "ok"
+	resultError = "error"
+)
+
+// activeOther stands for a state that systemd has not told.
+const activeOther = "other"
+
+// counted says how many units are on this host.
+func (m metrics) counted(active map[string]int) {
+	for _, word := range unit.ActiveStates() {
+		m.units.WithLabelValues(word).Set(float64(active[word]))
+		delete(active, word)
+	}
+	other := 0
+	for _, n := range active {
+		other += n
+	}
+	m.units.WithLabelValues(activeOther).Set(float64(other))
+}
+
+// flag is 1 for true.
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // operated counts n operations that took the time since start together.
 func (m metrics) operated(v verb, n, failed int, start time.Time) {
-	m.operations.WithLabelValues(string(v), "ok").Add(float64(n - failed))
-	m.operations.WithLabelValues(string(v), "error").Add(float64(failed))
+	m.operations.WithLabelValues(string(v), resultOK).Add(float64(n - failed))
+	m.operations.WithLabelValues(string(v), resultError).Add(float64(failed))
 	m.durations.WithLabelValues(string(v)).Observe(time.Since(start).Seconds())
 }

@@ -113,7 +113,7 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 		cancel()
 		return nil, fmt.Errorf("connecting to systemd at %s: %w", opts.Address, err)
 	}
-	c.conn = conn
+	c.setConn(conn)
 	go c.run(life, conn)
 	return c, nil
 }
@@ -158,6 +158,11 @@ func (c *Client) setConn(conn *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.conn = conn
+	if conn == nil {
+		c.metrics.connected.Set(0)
+	} else {
+		c.metrics.connected.Set(1)
+	}
 }
 
 // current gives the connection, or ErrDisconnected.
@@ -174,6 +179,9 @@ func (c *Client) current() (*conn, error) {
 type metrics struct {
 	reloads    *prometheus.CounterVec
 	reconnects prometheus.Counter
+	connected  prometheus.Gauge
+	calls      prometheus.Histogram
+	unanswered prometheus.Counter
 }
 
 // Why a daemon-reload was done.
@@ -193,12 +201,36 @@ func newMetrics(r prometheus.Registerer) metrics {
 			Name: "fleet_agent_systemd_reconnects_total",
 			Help: "Times the connection to systemd had to be replaced.",
 		}),
+		connected: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fleet_agent_systemd_connected",
+			Help: "1 while there is a connection to systemd, else 0.",
+		}),
+		calls: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "fleet_agent_systemd_call_duration_seconds",
+			Help:    "How long systemd took to answer a call over D-Bus, if only with a no.",
+			Buckets: prometheus.ExponentialBuckets(0.0002, 4, 10), // 0.2 ms to 52 s
+		}),
+		unanswered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fleet_agent_systemd_unanswered_calls_total",
+			Help: "Calls that systemd did not answer: there was no connection, it broke, or time was up.",
+		}),
 	}
 	for _, reason := range []string{reasonChanged, reasonInstall, reasonRescue} {
 		m.reloads.WithLabelValues(reason)
 	}
 	if r != nil {
-		r.MustRegister(m.reloads, m.reconnects)
+		r.MustRegister(m.reloads, m.reconnects, m.connected, m.calls, m.unanswered)
 	}
 	return m
+}
+
+// called counts a call that began then and ended so. What the caller gave up
+// himself says nothing of systemd.
+func (m metrics) called(ctx context.Context, began time.Time, err error) {
+	switch {
+	case err == nil, errors.As(err, new(*RefusedError)):
+		m.calls.Observe(time.Since(began).Seconds())
+	case !errors.Is(ctx.Err(), context.Canceled):
+		m.unanswered.Inc()
+	}
 }

@@ -114,7 +114,9 @@ func (c *conn) close() {
 }
 
 // call asks the manager object. verb and name are for the error.
-func (c *Client) call(ctx context.Context, verb string, name unit.Name, method string, args ...any) (*dbus.Call, error) {
+func (c *Client) call(ctx context.Context, verb string, name unit.Name, method string, args ...any) (_ *dbus.Call, err error) {
+	began, given := time.Now(), ctx
+	defer func() { c.metrics.called(given, began, err) }()
 	conn, err := c.current()
 	if err != nil {
 		return nil, err
@@ -136,7 +138,9 @@ func (c *conn) broken(err error) error {
 
 // property reads one property of a unit that is in systemd's memory, or that
 // reading it loads.
-func (c *Client) property(ctx context.Context, name unit.Name, iface, property string, value any) error {
+func (c *Client) property(ctx context.Context, name unit.Name, iface, property string, value any) (err error) {
+	began, given := time.Now(), ctx
+	defer func() { c.metrics.called(given, began, err) }()
 	conn, err := c.current()
 	if err != nil {
 		return err
