@@ -20,7 +20,7 @@ func (s *Server) describe(w http.ResponseWriter, _ *http.Request, _ string) erro
 	return answer(w, http.StatusOK, text)
 }
 
-func (s *Server) metrics(w http.ResponseWriter, r *http.Request, _ string) error {
+func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request, _ string) error {
 	if s.opts.Metrics == nil {
 		return notFound("this fleetd keeps no metrics")
 	}

@@ -33,12 +33,16 @@ func routes() []route {
 		{"machines", map[string]call{http.MethodGet: (*Server).listMachines, http.MethodPatch: (*Server).patchMachines}},
 		{"watch", map[string]call{http.MethodGet: (*Server).watch}},
 		{"discovery", map[string]call{http.MethodGet: (*Server).describe}},
-		{"metrics", map[string]call{http.MethodGet: (*Server).metrics}},
+		{"metrics", map[string]call{http.MethodGet: (*Server).serveMetrics}},
 	}
 }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.metrics.measured(w, r, s.serve)
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/metrics" {
 		s.serveRoute(w, r, "metrics")
 		return

@@ -26,6 +26,7 @@ import (
 	"github.com/fleet-project/fleet/registry"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 )
 
@@ -66,6 +67,8 @@ type Options struct {
 	Log      *logrus.Entry
 	// Metrics answers GET /metrics; nil: there are none.
 	Metrics http.Handler
+	// Registerer takes the server's own metrics; nil: none.
+	Registerer prometheus.Registerer
 }
 
 // Server is the API as an http.Handler. It answers once Run follows the
@@ -75,6 +78,7 @@ type Server struct {
 	log       *logrus.Entry
 	cache     *cache
 	explainer *explainer
+	metrics   metrics
 }
 
 // New makes a server; Run starts it.
@@ -85,7 +89,7 @@ func New(opts Options) *Server {
 	if opts.Log == nil {
 		opts.Log = logrus.NewEntry(logrus.StandardLogger())
 	}
-	s := &Server{opts: opts, log: opts.Log, cache: newCache()}
+	s := &Server{opts: opts, log: opts.Log, cache: newCache(), metrics: newMetrics(opts.Registerer)}
 	s.explainer = newExplainer(s.cache, opts.AgentTTL)
 	return s
 }
