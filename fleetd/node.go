@@ -19,7 +19,6 @@ import (
 	"github.com/fleet-project/fleet/registry"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
@@ -63,11 +62,10 @@ type nodeOptions struct {
 // newNode opens what a node works with. It talks to nobody yet but systemd.
 func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	cfg := opts.cfg
-	n := &node{cfg: cfg, log: opts.log, metrics: prometheus.NewRegistry(), joined: opts.joined, identify: opts.identify}
+	n := &node{cfg: cfg, log: opts.log, metrics: newRegistry(), joined: opts.joined, identify: opts.identify}
 	if n.joined == nil {
 		n.joined = func() {}
 	}
-	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// The units directory holds what outlives a fleetd; beside it lie the
 	// lock and the cluster's id.
 	dir := filepath.Dir(filepath.Clean(cfg.UnitsDirectory))
@@ -89,7 +87,7 @@ func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	n.registry, err = registry.Dial(registry.Config{
 		Endpoints: cfg.EtcdServers, Username: cfg.EtcdUsername, Password: cfg.EtcdPassword,
 		CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
-		Prefix: cfg.EtcdKeyPrefix, RequestTimeout: cfg.EtcdRequestTimeout, Log: n.room("registry"),
+		Prefix: cfg.EtcdKeyPrefix, RequestTimeout: cfg.EtcdRequestTimeout, Log: n.room("registry"), Metrics: n.metrics,
 	})
 	return n, err
 }
@@ -126,7 +124,7 @@ func (n *node) run(ctx context.Context, listeners []net.Listener, reload <-chan 
 
 	srv := server.New(server.Options{
 		Registry: n.registry, AgentTTL: n.cfg.AgentTTL, PageSize: n.cfg.TokenLimit, Log: n.room("api"),
-		Metrics: promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}), Version: version,
+		Metrics: promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}), Registerer: n.metrics, Version: version,
 	})
 	group.Go(func() error { return orEnd(life, srv.Run(life)) })
 	for _, l := range listeners {
