@@ -74,10 +74,11 @@ func TestDescriptionHasEveryField(t *testing.T) {
 		"Option": unit.Option{}, "Unit": api.Unit{}, "UnitState": api.UnitState{}, "Machine": api.Machine{}, "Manager": api.Manager{},
 		"Restarted": api.Restarted{}, "Explanation": api.Explanation{}, "Verdict": api.Verdict{}, "Event": api.Event{},
 		"UnitStatus": api.UnitStatus{}, "Placement": api.Placement{}, "MachineState": api.MachineState{},
+		"UnitEvent": api.ListEvent[api.Unit]{}, "UnitStateEvent": api.ListEvent[api.UnitState]{}, "MachineEvent": api.ListEvent[api.Machine]{},
 		"Failure": api.Failure{}, "Error": api.Error{}, "Problem": api.Problem{},
 	}
 	// Not types of their own: words, and what only a request has.
-	others := []string{"DesiredState", "Instruction", "UnitRequest", "PatchOperation"}
+	others := []string{"DesiredState", "Instruction", "EventType", "UnitRequest", "PatchOperation"}
 	for name, ref := range described(t).Components.Schemas {
 		if slices.Contains(others, name) {
 			continue

@@ -36,15 +36,22 @@ func watchList[T any](f *fixture, query string) *listStream[T] {
 	if got := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || got != "application/x-ndjson" {
 		f.t.Fatalf("%s: %d %s", query, resp.StatusCode, got)
 	}
+	route, known := operation(described(f.t), "GET", "/fleet/v1/"+query)
+	if !known {
+		f.t.Fatalf("%s is not in the description", query)
+	}
+	schema := route.Operation.Responses.Status(200).Value.Content.Get(api.StreamType).Schema.Value
 	s := &listStream[T]{t: f.t, lines: make(chan api.ListEvent[T], 1000)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 			var e api.ListEvent[T]
-			if json.Unmarshal(lines.Bytes(), &e) == nil {
-				s.lines <- e
+			var raw any
+			if err := errors.Join(json.Unmarshal(lines.Bytes(), &e), json.Unmarshal(lines.Bytes(), &raw), schema.VisitJSON(raw)); err != nil && ctx.Err() == nil {
+				f.t.Errorf("%s: %s: %v", query, lines.Text(), err)
 			}
+			s.lines <- e
 		}
 	}()
 	f.t.Cleanup(func() {
