@@ -100,8 +100,6 @@ type Plan struct {
 	// Wake is when Step must be called again even if nothing changes; zero if
 	// nothing is pending.
 	Wake time.Time
-	// Suspended says why nothing at all is decided; empty when planning goes on.
-	Suspended string
 	// Warnings are for the log, each given once.
 	Warnings []string
 }

@@ -152,8 +152,21 @@ func (p *Planner) whereabouts(name unit.Name, j *job) string {
 // fitsConflicts: nothing here may be in conflict with the unit. To come it
 // must wait for those that are leaving, and no matter whose file has the
 // Conflicts. To stay, only its own file counts: where two can't stay together,
-// the one whose file says so leaves (see disturb).
+// the one whose file says so leaves (see disturb). One that is placed and has
+// yet to start must wait for those that are leaving as well.
 func (p *Planner) fitsConflicts(j *job, h *host, m mode, why *refusals) bool {
+	if s := h.seats[j]; m == stay && s != nil && !s.runs() {
+		return p.fitsOwnConflicts(j, h, enter, why)
+	}
+	ok := p.fitsOwnConflicts(j, h, m, why)
+	if m == stay || !ok && why == nil {
+		return ok
+	}
+	return p.fitsOthersConflicts(j, h, m, why) && ok
+}
+
+// fitsOwnConflicts: nothing here may be what the unit's file names.
+func (p *Planner) fitsOwnConflicts(j *job, h *host, m mode, why *refusals) bool {
 	ok := true
 	own := h.seats[j].in(m)
 	for _, g := range j.wants {
@@ -170,9 +183,14 @@ func (p *Planner) fitsConflicts(j *job, h *host, m mode, why *refusals) bool {
 			}
 		}
 	}
-	if m == stay {
-		return ok
-	}
+	return ok
+}
+
+// fitsOthersConflicts: the files of what is here, or about to come, may not
+// name the unit.
+func (p *Planner) fitsOthersConflicts(j *job, h *host, m mode, why *refusals) bool {
+	ok := true
+	own := h.seats[j].in(m)
 	for _, g := range inOrder(j.known, why) {
 		n := g.at[h].authors.in(m)
 		if g.relation != conflicts || n == 0 || n == own && slices.Contains(j.wants, g) {

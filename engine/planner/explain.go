@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/fleet-project/fleet/machine"
-	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
 
@@ -47,27 +46,6 @@ func (p *Planner) Explain(name unit.Name) (Explanation, bool) {
 		return Explanation{}, false
 	}
 	return p.explain(j), true
-}
-
-// ExplainFile says the same of a unit that the cluster doesn't have: where it
-// would fit if it were launched with that file. It decides nothing, and leaves
-// the planner as it was. A unit of that name that the cluster does have is
-// taken to be what the file says.
-func (p *Planner) ExplainFile(name unit.Name, f *unit.File) Explanation {
-	j := p.job(name)
-	was, stale := j.rec, j.stale
-	rec := record.Unit{File: f.Hash(), Target: unit.TargetLaunched}
-	p.untie(j)
-	req, err := f.Requirements(name)
-	j.rec, j.reqErr = &rec, err
-	if err == nil && p.tie(j, req) {
-		p.classes.resort()
-	}
-	out := p.explain(j)
-	j.rec, j.stale = was, stale
-	p.reread(j)
-	p.dropJob(j)
-	return out
 }
 
 func (p *Planner) explain(j *job) Explanation {
@@ -125,7 +103,11 @@ func (p *Planner) summary(j *job, e Explanation) string {
 	case j.req.Global:
 		return fmt.Sprintf("It is a global unit, placed on %s.", machines(len(where)))
 	case len(where) > 0:
-		return "It is placed on " + strings.Join(where, ", ") + "."
+		out := "It is placed on " + strings.Join(where, ", ") + "."
+		if p.inCircle(j) {
+			out += " By MachineOf it follows itself in a circle: it stays while all of them do, and could be placed nowhere else."
+		}
+		return out
 	}
 	if why := p.lingering(j); why != "" {
 		return "It is placed nowhere yet." + why

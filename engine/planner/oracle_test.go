@@ -130,6 +130,7 @@ func (o oracle) may(name unit.Name, on machine.ID, m mode) bool {
 			return false
 		}
 	}
+	runs := o.States[record.Key{Machine: on, Unit: name}].Target.Wanted()
 	for _, other := range o.names(on) {
 		here := o.placed(other, on)
 		if other == name {
@@ -139,6 +140,9 @@ func (o oracle) may(name unit.Name, on machine.ID, m mode) bool {
 			continue
 		}
 		if (here || m == enter && o.lingers(other, on)) && o.conflict(name, other) {
+			return false
+		}
+		if !runs && other != name && o.lingers(other, on) && o.matches(req.Conflicts, other) {
 			return false
 		}
 		if here && o.replaces(other, name) {

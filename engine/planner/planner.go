@@ -109,7 +109,7 @@ func (p *Planner) Step(now time.Time, changes []record.Change) Plan {
 	}
 	if p.cluster == nil {
 		p.running = false
-		return Plan{Suspended: "the cluster's key is gone: nothing is changed until it is back"}
+		return Plan{}
 	}
 	p.settle()
 	if !p.running || p.deserted && p.live > 0 {

@@ -266,32 +266,6 @@ func TestWake(t *testing.T) {
 	}
 }
 
-func TestExplainFile(t *testing.T) {
-	s := withMachines("a", "b")
-	s.submit("db.service", "launched", "[X-Fleet]\nMachineID=a0000000\n")
-	s.settle()
-	f, err := unit.Parse([]byte("[X-Fleet]\nConflicts=db*\nMachineMetadata=disk!=hdd\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := s.planner.ExplainFile("new.service", f)
-	if !e.Fits || len(e.Machines) != 2 || e.Machines[0].Fits || !e.Machines[1].Fits {
-		t.Errorf("got %+v", e)
-	}
-	if got := e.Machines[0].Reasons; !slices.Equal(got, []string{"Conflicts=db*: db.service runs here"}) {
-		t.Errorf("reasons: %q", got)
-	}
-	if _, ok := s.planner.Explain("new.service"); ok {
-		t.Error("the cluster has the unit now")
-	}
-	if len(s.planner.patterns.all) > 0 {
-		t.Error("its patterns are still there")
-	}
-	if plan := s.step(0); len(plan.Decisions) > 0 {
-		t.Errorf("asking made decisions: %v", plan.Decisions)
-	}
-}
-
 // TestForgets: nothing is kept in memory of what is gone.
 func TestForgets(t *testing.T) {
 	s := withMachines("a", "b")

@@ -23,8 +23,8 @@ type sim struct {
 	// running is what the hosts' systemds really have, absent hosts included.
 	running map[record.Key]record.Spec
 	hosts   map[machine.ID]machine.Machine // as they present themselves when they are there
-	// started is called before a host starts or loads a unit that it didn't have.
-	started func(record.Key)
+	// begin is called before a host loads or starts a unit that it didn't have.
+	begin func(record.Key, record.Spec)
 }
 
 const grace = 30 * time.Second
@@ -36,7 +36,7 @@ func newSim() *sim {
 		now:     time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		running: map[record.Key]record.Spec{},
 		hosts:   map[machine.ID]machine.Machine{},
-		started: func(record.Key) {},
+		begin:   func(record.Key, record.Spec) {},
 	}
 	s.cluster(true)
 	return s
@@ -175,15 +175,14 @@ func (s *sim) file(h unit.Hash, text []byte) { s.do(record.FileChange{Hash: h, T
 func (s *sim) agent(k record.Key) bool {
 	spec, told := s.view.Schedule[k]
 	st, says := s.view.States[k]
-	_, runs := s.running[k]
 	if _, live := s.view.Machines[k.Machine]; !live || !told || says && st.Spec == spec {
 		return false
 	}
 	if spec.Target == unit.TargetNone {
 		delete(s.running, k)
 	} else {
-		if !runs {
-			s.started(k)
+		if _, has := s.running[k]; !has {
+			s.begin(k, spec)
 		}
 		s.running[k] = spec
 	}

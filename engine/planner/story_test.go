@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "write the answers in testdata/*.txt ane
 //	> back ID                    a lost machine joins again, with what it still runs
 //	> lose ID, > die ID          its lease is gone: it runs on, or it doesn't
 //	> leave ID                   it hands its units over
-//	> cordon ID, > uncordon ID
+//	> cordon ID, > override ID k=v ..., > uncordon ID (ends an override as well)
 //	> submit UNIT TARGET         with the [X-Fleet] options in the lines after it
 //	> target UNIT TARGET, > restart UNIT
 //	> vanish unit UNIT | file UNIT | placement ID UNIT | cluster
@@ -125,11 +125,7 @@ func (s *sim) command(words []string, body string) (string, error) {
 	name := func(i int) unit.Name { return unit.Name(arg(i)) }
 	switch words[0] {
 	case "machine":
-		m := machine.Machine{ID: id(1), Hostname: "host-" + arg(1), Metadata: map[string]string{}}
-		for _, pair := range words[2:] {
-			k, v, _ := strings.Cut(pair, "=")
-			m.Metadata[k] = v
-		}
+		m := machine.Machine{ID: id(1), Hostname: "host-" + arg(1), Metadata: pairs(words[2:])}
 		s.machine(m)
 	case "back":
 		s.comeBack(id(1))
@@ -141,6 +137,8 @@ func (s *sim) command(words []string, body string) (string, error) {
 		s.machine(m)
 	case "cordon":
 		s.overrides(id(1), &record.Overrides{Cordoned: true})
+	case "override":
+		s.overrides(id(1), &record.Overrides{Metadata: pairs(words[2:])})
 	case "uncordon":
 		s.overrides(id(1), nil)
 	case "submit":
@@ -181,6 +179,16 @@ func (s *sim) command(words []string, body string) (string, error) {
 	return "", nil
 }
 
+// pairs reads metadata: k=v.
+func pairs(words []string) map[string]string {
+	out := map[string]string{}
+	for _, pair := range words {
+		k, v, _ := strings.Cut(pair, "=")
+		out[k] = v
+	}
+	return out
+}
+
 func (s *sim) vanish(words []string) error {
 	switch words[0] {
 	case "unit":
@@ -209,12 +217,7 @@ func lines(decisions []Decision) string {
 }
 
 func (s *sim) tell(plan Plan) string {
-	out := ""
-	if plan.Suspended != "" {
-		out += "suspended: " + plan.Suspended + "\n"
-	} else {
-		out = lines(plan.Decisions)
-	}
+	out := lines(plan.Decisions)
 	for _, w := range plan.Warnings {
 		out += "warning: " + w + "\n"
 	}
