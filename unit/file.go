@@ -244,6 +244,24 @@ func (f *File) Description() string {
 	return ""
 }
 
+// ServiceType is a service's Type=, as systemd takes it if the file says
+// nothing; "" for a unit of another type.
+func (f *File) ServiceType(name Name) string {
+	if name.Type() != "service" {
+		return ""
+	}
+	if all := f.Values("Service", "Type"); len(all) > 0 {
+		return all[len(all)-1]
+	}
+	switch {
+	case len(f.Values("Service", "BusName")) > 0:
+		return "dbus"
+	case len(f.Values("Service", "ExecStart")) == 0:
+		return "oneshot"
+	}
+	return "simple"
+}
+
 // HasInstall reports whether there is something to enable: an [Install]
 // section that names what pulls the unit in, or another name for it.
 func (f *File) HasInstall() bool {

@@ -136,6 +136,24 @@ func TestFileAccessors(t *testing.T) {
 	}
 }
 
+func TestServiceType(t *testing.T) {
+	for _, c := range []struct {
+		name Name
+		text string
+		want string
+	}{
+		{"a.service", "[Service]\nExecStart=/bin/a\n", "simple"},
+		{"a.service", "[Service]\nType=notify\nType=oneshot\nExecStart=/bin/a\n", "oneshot"},
+		{"a.service", "[Service]\nExecStart=/bin/a\nBusName=a.b\n", "dbus"},
+		{"a.service", "[Service]\nExecStop=/bin/a\n", "oneshot"},
+		{"a.timer", "[Timer]\nOnBootSec=1\n", ""},
+	} {
+		if got := parse(c.text).ServiceType(c.name); got != c.want {
+			t.Errorf("%s %q: %q, want %q", c.name, c.text, got, c.want)
+		}
+	}
+}
+
 func TestFileIsImmutable(t *testing.T) {
 	text, err := os.ReadFile("testdata/typical.service")
 	if err != nil {

@@ -52,22 +52,3 @@ func (c *cache) global(name unit.Name, h unit.Hash) bool {
 	req, err := c.file(h).Requirements(name)
 	return err == nil && req.Global
 }
-
-// serviceType gives a service's Type=, as systemd takes it if it says nothing.
-// The cache's lock must be held.
-func (c *cache) serviceType(name unit.Name, h unit.Hash) string {
-	if name.Type() != "service" {
-		return ""
-	}
-	f := c.file(h)
-	if all := f.Values("Service", "Type"); len(all) > 0 {
-		return all[len(all)-1]
-	}
-	switch {
-	case len(f.Values("Service", "BusName")) > 0:
-		return "dbus"
-	case len(f.Values("Service", "ExecStart")) == 0:
-		return "oneshot"
-	}
-	return "simple"
-}

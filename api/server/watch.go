@@ -200,7 +200,7 @@ func (c *cache) status(name unit.Name) api.UnitStatus {
 			out.Exists, out.DesiredState, out.CurrentState = true, u.Target, c.current(name)
 		}
 		out.Hash, out.Restart, out.Global = u.File, u.Restart, c.global(name, u.File)
-		out.ServiceType = c.serviceType(name, u.File)
+		out.ServiceType = c.file(u.File).ServiceType(name)
 	}
 	for _, id := range c.placed.sorted(name) {
 		p := c.placed[name][id]
