@@ -40,6 +40,7 @@ type Client struct {
 	opts ClientOptions
 	base string // URL of the API
 	http *http.Client
+	old  fleet1
 }
 
 // NewClient makes a client. It does not connect yet.
@@ -80,6 +81,9 @@ func (c *Client) Units(ctx context.Context) ([]Unit, error) {
 	units, err := list[Unit](ctx, c, "/units", "units", nil)
 	if err != nil {
 		return nil, err
+	}
+	for i := range units {
+		units[i].complete()
 	}
 	return withAddresses(ctx, c, units, func(u *Unit) (string, *string) { return u.MachineID, &u.PrimaryIP })
 }
@@ -122,33 +126,59 @@ func (c *Client) Unit(ctx context.Context, name unit.Name) (*Unit, error) {
 	if err != nil {
 		return nil, err
 	}
+	u.complete()
 	return &u, nil
 }
 
 // SetUnit creates a unit, replaces its text, or, if the unit given has none,
 // changes its desired state. It reports whether the text was stored anew.
 func (c *Client) SetUnit(ctx context.Context, u Unit) (stored bool, err error) {
-	code, err := c.do(ctx, http.MethodPut, unitPath(u.Name), u, nil)
+	put := func(u Unit) (int, error) { return c.do(ctx, http.MethodPut, unitPath(u.Name), u, nil) }
+	known := c.isFleet1()
+	var code int
+	if !known {
+		code, err = put(u)
+	}
+	if c.isFleet1() && (known || u.Text != "") { // which took no notice of the text
+		if u, err = forFleet1(u); err != nil {
+			return false, err
+		}
+		code, err = put(u)
+	}
+	c.old.wake()
 	return code == http.StatusCreated, err
 }
 
 // DestroyUnit has a unit stopped everywhere and forgotten.
 func (c *Client) DestroyUnit(ctx context.Context, name unit.Name) error {
 	_, err := c.do(ctx, http.MethodDelete, unitPath(name), nil, nil)
+	c.old.wake()
 	return err
 }
 
-// RestartUnit has each machine that has launched the unit restart it once.
+// RestartUnit has each machine that has launched the unit restart it once. A
+// fleet 1.0 server is told to stop it, which is waited for, and to start it.
 func (c *Client) RestartUnit(ctx context.Context, name unit.Name) (Restarted, error) {
 	var r Restarted
-	_, err := c.do(ctx, http.MethodPost, unitPath(name)+"/restart", nil, &r)
-	return r, err
+	if !c.isFleet1() {
+		_, err := c.do(ctx, http.MethodPost, unitPath(name)+"/restart", nil, &r)
+		if !IsNotFound(err) || !c.isFleet1() {
+			return r, err
+		}
+	}
+	return c.restartFleet1(ctx, name)
 }
 
 // Explain says where a unit may run and why not elsewhere.
 func (c *Client) Explain(ctx context.Context, name unit.Name) (*Explanation, error) {
 	var e Explanation
 	_, err := c.do(ctx, http.MethodGet, unitPath(name)+"/explain", nil, &e)
+	if IsNotFound(err) && c.isFleet1() {
+		return nil, &Fleet1Error{
+			Endpoint: c.opts.Endpoint, Lacks: "explain where a unit may run",
+			Remedy: "Ask a fleetd of this version, or read the old one's log: journalctl -u fleet on the machine that runs its engine.",
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -256,23 +286,28 @@ func (c *Client) send(ctx context.Context, method, path string, body []byte) (*h
 		return nil, c.explain(ctx, err)
 	}
 	if resp.StatusCode < 300 {
+		c.recognise(resp.Header, false)
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	return nil, refusal(resp)
+	refused, mute := refusal(resp)
+	c.recognise(resp.Header, mute)
+	return nil, refused
 }
 
-// refusal reads the error out of an answer, also of one that isn't fleetd's.
-func refusal(resp *http.Response) *Error {
-	e := &Error{Code: resp.StatusCode}
+// refusal reads the error out of an answer, also of one that isn't fleetd's. It
+// is mute if it is in fleetd's form and has no message.
+func refusal(resp *http.Response) (e *Error, mute bool) {
+	e = &Error{Code: resp.StatusCode}
 	if text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20)); err == nil {
 		var f Failure
-		if json.Unmarshal(text, &f) == nil && f.Error.Message != "" {
+		if json.Unmarshal(text, &f) == nil {
 			e.Message, e.Problems = f.Error.Message, f.Error.Problems
+			mute = f.Error.Code == resp.StatusCode && e.Message == ""
 		}
 	}
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && resp.StatusCode == http.StatusServiceUnavailable {
 		e.RetryAfter = max(time.Duration(s)*time.Second, time.Millisecond)
 	}
-	return e
+	return e, mute
 }

@@ -1,6 +1,11 @@
 package api
 
-import "github.com/fleet-project/fleet/unit"
+import (
+	"slices"
+	"time"
+
+	"github.com/fleet-project/fleet/unit"
+)
 
 // Unit is a unit file and what is wanted of it.
 type Unit struct {
@@ -151,6 +156,23 @@ type UnitStatus struct {
 	States []MachineState `json:"states,omitempty"`
 	// Explanation is set while the unit is wanted and has no place.
 	Explanation *Explanation `json:"explanation,omitempty"`
+
+	// Lag is how old the states may be: of a fleet 1.0 server, which is asked now
+	// and then. Options is the file of its units, which has no text.
+	Lag     time.Duration `json:"-"`
+	Options []unit.Option `json:"-"`
+}
+
+// IsOf reports whether the unit's file has this text. Of a fleet 1.0 server's
+// unit it tells whether the file means the same.
+func (s UnitStatus) IsOf(text []byte) bool {
+	if s.Options == nil {
+		return s.Hash == unit.HashOf(text)
+	}
+	f, err := unit.Parse(text)
+	return err == nil && slices.EqualFunc(f.Options(), unit.FromOptions(s.Options).Options(), func(a, b unit.Option) bool {
+		return a.Section == b.Section && a.Name == b.Name && a.Value == b.Value
+	})
 }
 
 // Placement is what one machine is told to do with a unit.

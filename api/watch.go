@@ -21,7 +21,8 @@ var errSilent = errors.New("the connection is silent")
 // Watch calls fn with the status of each unit, existing or not, and then at
 // each change, until ctx ends or fn returns an error, which it returns. Once it
 // was connected it connects anew whenever the connection is lost, and tells of
-// that as a trouble; fn then gets each unit's status again.
+// that as a trouble; fn then gets each unit's status again. A fleet 1.0 server,
+// which knows no watch, is asked now and then.
 func (c *Client) Watch(ctx context.Context, names []unit.Name, fn func(Event) error) error {
 	q := url.Values{}
 	for _, n := range names {
@@ -29,7 +30,10 @@ func (c *Client) Watch(ctx context.Context, names []unit.Name, fn func(Event) er
 	}
 	path := "/watch?" + q.Encode()
 	resp, err := c.openWatch(ctx, path, false)
-	for {
+	for troubled := false; ; troubled = true {
+		if IsNotFound(err) && c.isFleet1() {
+			return c.poll(ctx, names, troubled, fn)
+		}
 		if err != nil {
 			return err
 		}

@@ -111,7 +111,7 @@ func textOf(u *api.Unit) []byte {
 // to replace it by, if that is wanted.
 func (c *cli) planExisting(st *step, file *localFile, opts ensureOptions) (*localFile, error) {
 	was := st.before
-	differs := file != nil && unit.HashOf(file.text) != was.Hash
+	differs := file != nil && !was.IsOf(file.text)
 	switch {
 	case opts.replace && file == nil:
 		return nil, failf("Unable to replace unit %s: there is no local unit file %s", st.name, st.file)

@@ -105,7 +105,7 @@ func (st *step) ensured(s api.UnitStatus, target unit.Target) outcome {
 	if st.created && !s.Exists && !s.Destroying {
 		return outcome{waiting: "the change to be seen"} // what was heard is older than what was sent
 	}
-	if st.send != nil && st.send.Text != "" && s.Hash == st.before.Hash && unit.HashOf([]byte(st.send.Text)) != s.Hash {
+	if st.send != nil && st.send.Text != "" && s.Hash == st.before.Hash && !s.IsOf([]byte(st.send.Text)) {
 		return outcome{waiting: "the change to be seen"}
 	}
 	if s.Restart < st.restarts {

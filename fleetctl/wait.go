@@ -128,7 +128,11 @@ func (w *wait) settles(name unit.Name, o outcome) time.Duration {
 		since = time.Now()
 		w.settling[name] = since
 	}
-	return o.settle - time.Since(since)
+	settle := o.settle
+	if !o.began { // what a fleet 1.0 server says may be from before
+		settle += w.session.latest[name].Lag
+	}
+	return settle - time.Since(since)
 }
 
 // tell says what an event brings that a person should know now.
