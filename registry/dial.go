@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -60,9 +58,12 @@ type Config struct {
 type Registry struct {
 	etcd    *clientv3.Client
 	keys    keyspace
-	timeout time.Duration
+	timeout atomic.Int64 // of one request, a time.Duration
+	user    string
 	log     *logrus.Entry
 	metrics metrics
+
+	connector *connector
 
 	mu     sync.Mutex
 	health error                           // why etcd did not answer last, nil when it did
@@ -86,26 +87,31 @@ func Dial(cfg Config) (*Registry, error) {
 	if cfg.Log == nil {
 		cfg.Log = logrus.NewEntry(logrus.StandardLogger())
 	}
-	tlsConfig, err := cfg.tls()
-	if err != nil {
+	connector := newConnector(cfg)
+	if _, err := connector.files.config(); err != nil {
 		return nil, err
 	}
-	r := &Registry{
-		keys:    keyspace(strings.TrimSuffix(cfg.Prefix, "/") + "/"),
-		timeout: cfg.RequestTimeout,
-		log:     cfg.Log,
-		health:  errors.New("etcd has not answered yet"),
-		leases:  map[machine.ID]clientv3.LeaseID{},
-		doubts:  make(chan struct{}),
-		said:    map[string]int64{},
+	if expired := connector.files.expired(); expired != "" {
+		cfg.Log.Warnf("etcd_certfile %s%s: etcd will refuse it", cfg.CertFile, expired)
 	}
+	r := &Registry{
+		keys:      keyspace(strings.TrimSuffix(cfg.Prefix, "/") + "/"),
+		user:      cfg.Username,
+		log:       cfg.Log,
+		connector: connector,
+		health:    errors.New("etcd has not answered yet"),
+		leases:    map[machine.ID]clientv3.LeaseID{},
+		doubts:    make(chan struct{}),
+		said:      map[string]int64{},
+	}
+	r.SetRequestTimeout(cfg.RequestTimeout)
 	r.metrics = newMetrics(r, cfg.Metrics)
 	var dialled atomic.Bool
+	var err error
 	r.etcd, err = clientv3.New(clientv3.Config{
 		Endpoints:            cfg.Endpoints,
 		Username:             cfg.Username,
 		Password:             cfg.Password,
-		TLS:                  tlsConfig,
 		DialTimeout:          5 * time.Second,
 		DialKeepAliveTime:    10 * time.Second, // gRPC's floor: a silent peer is noticed within 15 s
 		DialKeepAliveTimeout: 5 * time.Second,
@@ -115,7 +121,10 @@ func Dial(cfg Config) (*Registry, error) {
 				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxReconnect},
 				MinConnectTimeout: 3 * time.Second,
 			}),
+			grpc.WithTransportCredentials(connector),
+			grpc.WithContextDialer(connector.dial),
 			grpc.WithChainUnaryInterceptor(authenticateLater(&dialled), r.measure),
+			grpc.WithStreamInterceptor(authenticateByCallsOnly),
 		},
 	})
 	if err != nil {
@@ -124,6 +133,11 @@ func Dial(cfg Config) (*Registry, error) {
 	dialled.Store(true)
 	return r, nil
 }
+
+// SetRequestTimeout changes how long one request to etcd may take from now on.
+func (r *Registry) SetRequestTimeout(d time.Duration) { r.timeout.Store(int64(d)) }
+
+func (r *Registry) requestTimeout() time.Duration { return time.Duration(r.timeout.Load()) }
 
 // authenticateLater keeps clientv3.New from waiting for an etcd that is down:
 // it asks for the user's token at once, and fails without one. Later requests
@@ -137,16 +151,12 @@ func authenticateLater(dialled *atomic.Bool) grpc.UnaryClientInterceptor {
 	}
 }
 
-func (cfg Config) tls() (*tls.Config, error) {
-	if cfg.CAFile == "" && cfg.CertFile == "" && cfg.KeyFile == "" {
-		return nil, nil
-	}
-	info := transport.TLSInfo{TrustedCAFile: cfg.CAFile, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile}
-	t, err := info.ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("etcd TLS files (ca %q, certificate %q, key %q): %w", cfg.CAFile, cfg.CertFile, cfg.KeyFile, err)
-	}
-	return t, nil
+// authenticateByCallsOnly replaces clientv3's own interceptor of streams, which
+// logs in anew for each stream: every renewal of a lease is one, and each login
+// costs etcd a write to its log and a tenth of a second of a CPU. Every watch is
+// preceded by a call, which has the token renewed when it must be.
+func authenticateByCallsOnly(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return stream(ctx, desc, cc, method, opts...)
 }
 
 // Close ends all connections.
@@ -166,6 +176,7 @@ func (r *Registry) noted(ctx context.Context, err error) error {
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return err
 	}
+	err = r.explained(err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -200,10 +211,10 @@ func answered(err error) bool {
 // Revision asks etcd for its revision now, linearizably: all that was
 // acknowledged before the call is at or below it.
 func (r *Registry) Revision(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
 	defer cancel()
 	resp, err := r.etcd.Get(ctx, r.keys.cluster(), clientv3.WithCountOnly())
-	if r.noted(ctx, err) != nil {
+	if err = r.noted(ctx, err); err != nil {
 		return 0, fmt.Errorf("etcd does not answer: %w", err)
 	}
 	return resp.Header.Revision, nil
@@ -212,7 +223,7 @@ func (r *Registry) Revision(ctx context.Context) (int64, error) {
 // RequestProgress makes every Follow call back soon with its revision, though
 // nothing changed.
 func (r *Registry) RequestProgress(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
 	defer cancel()
 	// The same outgoing metadata as the watches', else it would reach another stream.
 	return r.etcd.RequestProgress(clientv3.WithRequireLeader(ctx))

@@ -157,7 +157,7 @@ func (r *Registry) snapshot(ctx context.Context, ranges []keyRange) (*record.Vie
 }
 
 func (r *Registry) page(ctx context.Context, from string, k keyRange, rev int64) (*clientv3.GetResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(r.timeout, snapshotTimeout))
+	ctx, cancel := context.WithTimeout(ctx, max(r.requestTimeout(), snapshotTimeout))
 	defer cancel()
 	resp, err := r.etcd.Get(ctx, from, k.option(), clientv3.WithRev(rev), clientv3.WithLimit(pageSize),
 		clientv3.WithSort(clientv3.SortByKey, clientv3.SortAscend))

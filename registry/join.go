@@ -26,6 +26,9 @@ func (e *DuplicateMachineError) Error() string {
 		e.ID, e.Other.Hostname, e.Other.IP, e.Other.BootID)
 }
 
+// joinSayAgain is how soon another reason for not joining is said.
+const joinSayAgain = 5 * time.Second
+
 // Join makes the machine present, on a lease of ttl. It takes over the lease
 // of an earlier fleetd of the same boot, and the place of an earlier boot once
 // that is seen to be dead: the cluster never takes a host for lost that was
@@ -33,7 +36,8 @@ func (e *DuplicateMachineError) Error() string {
 // has the same machine-id. While etcd is away it waits.
 func (r *Registry) Join(ctx context.Context, m machine.Machine, ttl time.Duration) (*Presence, error) {
 	p := &Presence{r: r, ttl: ttl, machine: m, states: map[unit.Name]record.State{}, dirty: map[unit.Name]bool{}, lost: make(chan struct{}, 1)}
-	said := false
+	var said string
+	var at time.Time
 	for {
 		err := p.join(ctx)
 		if err == nil {
@@ -44,9 +48,9 @@ func (r *Registry) Join(ctx context.Context, m machine.Machine, ttl time.Duratio
 		if errors.As(err, &duplicate) || ctx.Err() != nil {
 			return nil, err
 		}
-		if !said {
+		if err.Error() != said && time.Since(at) > joinSayAgain {
 			r.log.WithError(err).Warn("cannot join the cluster yet: trying again")
-			said = true
+			said, at = err.Error(), time.Now()
 		}
 		if err := sleep(ctx, retryPause); err != nil {
 			return nil, err

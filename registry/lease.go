@@ -20,7 +20,7 @@ func seconds(ttl time.Duration) int64 {
 }
 
 func (r *Registry) grant(ctx context.Context, ttl time.Duration) (*clientv3.LeaseGrantResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
 	defer cancel()
 	resp, err := r.etcd.Grant(ctx, seconds(ttl))
 	return resp, r.noted(ctx, err)
@@ -28,7 +28,7 @@ func (r *Registry) grant(ctx context.Context, ttl time.Duration) (*clientv3.Leas
 
 // revoke ends a lease. One that has ended already is fine.
 func (r *Registry) revoke(ctx context.Context, lease clientv3.LeaseID) error {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
 	defer cancel()
 	_, err := r.etcd.Revoke(ctx, lease)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
@@ -48,10 +48,10 @@ func (r *Registry) timeToLive(ctx context.Context, lease clientv3.LeaseID) (rema
 	if lease == clientv3.NoLease {
 		return remaining{left: -1}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
 	defer cancel()
 	resp, err := r.etcd.TimeToLive(ctx, lease)
-	if r.noted(ctx, err) != nil {
+	if err = r.noted(ctx, err); err != nil {
 		return remaining{}, fmt.Errorf("asking for a lease's time: %w", err)
 	}
 	return remaining{
@@ -65,7 +65,7 @@ func (r *Registry) timeToLive(ctx context.Context, lease clientv3.LeaseID) (rema
 // method asks again without a pause while etcd is away, at the cost of a CPU;
 // this one waits for the connection.
 func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (ttl int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
 	defer cancel()
 	began := time.Now()
 	resp, err := func() (*pb.LeaseKeepAliveResponse, error) {
@@ -79,8 +79,8 @@ func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (t
 		return stream.Recv()
 	}()
 	r.metrics.asked(ctx, opRenew, began, err)
-	if r.noted(ctx, clientv3.ContextError(ctx, err)) != nil {
-		return 0, fmt.Errorf("renewing a lease: %w", clientv3.ContextError(ctx, err))
+	if err = r.noted(ctx, clientv3.ContextError(ctx, err)); err != nil {
+		return 0, fmt.Errorf("renewing a lease: %w", err)
 	}
 	if resp.TTL <= 0 {
 		return 0, rpctypes.ErrLeaseNotFound

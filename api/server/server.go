@@ -150,7 +150,10 @@ func (s *Server) seen(ctx context.Context, rev int64) error {
 // unready says that the server cannot answer now, and why.
 func (s *Server) unready(ctx context.Context, err error) error {
 	reason := err
-	if h := s.opts.Registry.Health(); h != nil {
+	var refused *registry.RefusedError
+	if h := s.opts.Registry.Health(); errors.As(h, &refused) {
+		reason = refused
+	} else if h != nil {
 		reason = fmt.Errorf("etcd does not answer (%w): more than half of its members must be up, and within this host's reach", h)
 	} else if errors.Is(err, context.DeadlineExceeded) && context.Cause(ctx) != nil {
 		reason = context.Cause(ctx)

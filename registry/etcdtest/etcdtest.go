@@ -73,37 +73,52 @@ func (s *Server) open() (err error) {
 func (s *Server) socket(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *Server) serve() error {
-	cfg := embed.NewConfig()
-	cfg.Name = "test"
-	cfg.Dir = s.socket("data")
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	cfg.TickMs, cfg.ElectionMs, cfg.UnsafeNoFsync = 10, 100, true
-	cfg.EnableGRPCGateway = false
-	cfg.BcryptCost = 4 // its least: more takes seconds under the race detector
+	cfg := newConfig(s.dir)
 	client := url.URL{Scheme: "unix", Path: s.socket("client.sock")}
-	peer := url.URL{Scheme: "unix", Path: s.socket("peer.sock")}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	for _, u := range []url.URL{client, peer} {
+	for _, u := range []url.URL{client, cfg.ListenPeerUrls[0]} {
 		if err := os.Remove(u.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
+	etcd, err := launch(cfg)
+	if err != nil {
+		return err
+	}
+	s.etcd = etcd
+	return nil
+}
+
+func newConfig(dir string) *embed.Config {
+	cfg := embed.NewConfig()
+	cfg.Name = "test"
+	cfg.Dir = filepath.Join(dir, "data")
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	cfg.TickMs, cfg.ElectionMs, cfg.UnsafeNoFsync = 10, 100, true
+	cfg.EnableGRPCGateway = false
+	cfg.BcryptCost = 4 // its least: more takes seconds under the race detector
+	cfg.AuthTokenTTL = 1
+	peer := url.URL{Scheme: "unix", Path: filepath.Join(dir, "peer.sock")}
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	return cfg
+}
+
+// launch runs a server and waits until it answers.
+func launch(cfg *embed.Config) (*embed.Etcd, error) {
 	etcd, err := embed.StartEtcd(cfg)
 	if err != nil {
-		return fmt.Errorf("starting etcd: %w", err)
+		return nil, fmt.Errorf("starting etcd: %w", err)
 	}
 	select {
 	case <-etcd.Server.ReadyNotify():
 	case err := <-etcd.Err():
-		return fmt.Errorf("etcd ended at once: %w", err)
+		return nil, fmt.Errorf("etcd ended at once: %w", err)
 	case <-time.After(patience):
 		etcd.Close()
-		return errors.New("etcd does not get ready")
+		return nil, errors.New("etcd does not get ready")
 	}
-	s.etcd = etcd
-	return nil
+	return etcd, nil
 }
 
 func dial(endpoints []string) (*clientv3.Client, error) {

@@ -1,0 +1,53 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Endpoint is how one of etcd's endpoints is.
+type Endpoint struct {
+	URL     string `json:"url"`
+	Version string `json:"version,omitempty"`
+	Leader  bool   `json:"leader,omitempty"` // of etcd's members
+	DBSize  int64  `json:"dbSizeBytes,omitempty"`
+	Error   string `json:"error,omitempty"` // empty: it answers
+}
+
+// Endpoints asks each of etcd's endpoints how it is, all at once and on
+// connections of their own.
+func (r *Registry) Endpoints(ctx context.Context) []Endpoint {
+	urls := r.etcd.Endpoints()
+	all := make([]Endpoint, len(urls))
+	var asking sync.WaitGroup
+	for i, url := range urls {
+		asking.Go(func() { all[i] = r.endpoint(ctx, url) })
+	}
+	asking.Wait()
+	return all
+}
+
+func (r *Registry) endpoint(ctx context.Context, url string) Endpoint {
+	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
+	defer cancel()
+	e := Endpoint{URL: url}
+	resp, err := r.etcd.Status(ctx, url)
+	if err != nil {
+		if e.Error = r.connector.of(url); e.Error == "" {
+			e.Error = clientv3.ContextError(ctx, err).Error()
+		}
+		return e
+	}
+	e.Version, e.Leader, e.DBSize = resp.Version, resp.Leader == resp.Header.MemberId, resp.DbSize
+	return e
+}
+
+// LeaseID names the lease that the machine's keys are on, as etcdctl writes it.
+func (p *Presence) LeaseID() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return fmt.Sprintf("%x", int64(p.lease))
+}
