@@ -108,6 +108,9 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 
 // flagError is for a flag that doesn't exist or has a bad value.
 func flagError(cmd *cobra.Command, err error) error {
+	if given := cmd.Flags().Args(); cmd == cmd.Root() && len(given) > 0 {
+		return unknownCommand(cmd, given[0]) // whose flag it would be
+	}
 	msg := err.Error()
 	name := ""
 	if rest, ok := strings.CutPrefix(msg, "unknown flag: --"); ok {
@@ -140,7 +143,11 @@ func unknownCommand(root *cobra.Command, given string) error {
 			completions = append(completions, sub.Name())
 		}
 	}
-	if near := nearest(given, known); len(completions) > 1 {
+	near := nearest(given, known)
+	if len(completions) == 1 { // a hidden one begins so, too
+		near = completions[0]
+	}
+	if len(completions) > 1 {
 		msg += ": it could be " + strings.Join(completions, " or ")
 	} else if near != "" {
 		msg += ": did you mean " + near + "?"

@@ -113,6 +113,7 @@ FLEETCTL_REQUEST_TIMEOUT, and so on.`,
 	}
 	root.SetVersionTemplate(versionText())
 	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(c.helpCommand())
 	c.addGlobalFlags(root.PersistentFlags())
 	root.AddCommand(
 		c.submitCommand(), c.loadCommand(), c.startCommand(), c.stopCommand(), c.unloadCommand(), c.destroyCommand(),
