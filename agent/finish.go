@@ -107,7 +107,9 @@ func (c *core) ended(now time.Time, name unit.Name, job uint64, result string) {
 	}
 	switch result {
 	case "", systemd.JobDone, systemd.JobFailed, systemd.JobCanceled:
-		// The unit's state says it all.
+		if result == systemd.JobFailed && h.seen && h.state.Active == "inactive" {
+			h.err, h.advisory = "systemd refused to start it: its log says why", true
+		} // else the unit's state says it all
 	case systemd.JobDependency:
 		h.err, h.advisory = "systemd didn't start it: something that it requires failed (see `systemctl list-dependencies "+string(name)+"`)", true
 	case systemd.JobTimeout:

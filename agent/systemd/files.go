@@ -56,7 +56,7 @@ func (c *Client) Claim(ctx context.Context, files []File) (map[unit.Name]error, 
 		if rows[i].LoadState == "not-found" && rows[i].ActiveState == "inactive" {
 			continue
 		}
-		if err := c.claimLoaded(ctx, f.Name, rows[i].Name); err != nil {
+		if err := c.claimLoaded(ctx, f.Name, rows[i]); err != nil {
 			refused[f.Name] = err
 		}
 	}
@@ -64,14 +64,24 @@ func (c *Client) Claim(ctx context.Context, files []File) (map[unit.Name]error, 
 }
 
 // claimLoaded looks at a unit that systemd knows. It is ours if systemd has it
-// from the file that we would write.
-func (c *Client) claimLoaded(ctx context.Context, name unit.Name, id string) error {
+// from the file that we would write, and nobody's if it is an idle slice that
+// nothing on the host describes: systemd makes one up whenever it is asked.
+func (c *Client) claimLoaded(ctx context.Context, name unit.Name, row listed) error {
 	var from string
 	if err := c.property(ctx, name, unitIface, "FragmentPath", &from); err != nil {
 		return err
 	}
-	if id == string(name) && from == c.path(name) {
+	if row.Name == string(name) && from == c.path(name) {
 		return nil
+	}
+	if from == "" && name.Type() == "slice" && row.ActiveState == "inactive" {
+		var dropIns []string
+		if err := c.property(ctx, name, unitIface, "DropInPaths", &dropIns); err != nil {
+			return err
+		}
+		if len(dropIns) == 0 {
+			return nil
+		}
 	}
 	return &ForeignError{Unit: name, Path: from}
 }
@@ -158,6 +168,13 @@ func (c *Client) needReload(ctx context.Context, name unit.Name) (bool, error) {
 	if load == "not-found" {
 		// Others refer to it. systemd looks for its file again at the start.
 		return false, nil
+	}
+	var from string
+	if err := c.property(ctx, name, unitIface, "FragmentPath", &from); err != nil {
+		return false, err
+	}
+	if from == "" {
+		return true, nil // a slice that systemd made up before there was a file
 	}
 	var stale bool
 	if err := c.property(ctx, name, unitIface, "NeedDaemonReload", &stale); err != nil {
