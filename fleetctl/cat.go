@@ -11,7 +11,10 @@ func (c *cli) catCommand() *cobra.Command {
 		Short:             "Print units as they are stored",
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := c.subjectsOf(cmd.Context(), args)
+			if len(args) == 0 {
+				return failf("One unit file must be provided")
+			}
+			all, err := c.allSubjectsOf(cmd.Context(), args, anyUnit)
 			if err != nil {
 				return err
 			}

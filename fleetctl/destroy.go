@@ -25,7 +25,7 @@ with --no-block it doesn't.`,
 }
 
 func (c *cli) destroy(ctx context.Context, args []string, block blocking) error {
-	s, steps, err := c.existing(ctx, args)
+	s, steps, err := c.existing(ctx, args, anyUnit)
 	if err != nil || len(steps) == 0 {
 		return err
 	}

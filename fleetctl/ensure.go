@@ -121,7 +121,11 @@ func (c *cli) planExisting(st *step, file *localFile, opts ensureOptions) (*loca
 		}
 		return file, nil
 	case differs:
-		c.errorf("WARNING: Unit %s in registry differs from local unit file %s. Add --replace to override.", st.name, file.path)
+		kind := "unit file"
+		if file.path == st.template {
+			kind = "template unit file"
+		}
+		c.errorf("WARNING: Unit %s in registry differs from local %s %s. Add --replace to override.", st.name, kind, file.path)
 	}
 	switch {
 	case opts.target == unit.TargetInactive: // submitted it is
@@ -173,7 +177,7 @@ func (c *cli) carryOut(ctx context.Context, s *session, steps []*step) error {
 		if _, err := s.client.SetUnit(ctx, *st.send); err != nil {
 			return "", st.refused(err)
 		}
-		if st.created {
+		if st.created || st.send.Text != "" && st.send.DesiredState == unit.TargetInactive {
 			return fmt.Sprintf("Unit %s inactive", st.name), nil
 		}
 		return "", nil

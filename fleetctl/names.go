@@ -54,8 +54,9 @@ func namesOf(all []subject) []unit.Name {
 	return out
 }
 
-// expand replaces each quoted glob by the units of the registry that it matches.
-func (c *cli) expand(ctx context.Context, args []string) ([]string, error) {
+// expand replaces each quoted glob by the units of the registry that it matches
+// and that fit the command.
+func (c *cli) expand(ctx context.Context, args []string, fits func(unit.Name) bool) ([]string, error) {
 	if !slices.ContainsFunc(args, isGlob) {
 		return args, nil
 	}
@@ -74,13 +75,12 @@ func (c *cli) expand(ctx context.Context, args []string) ([]string, error) {
 			continue
 		}
 		for _, u := range units {
-			// With a template's name nothing can be done but submit and destroy it.
 			plain, err := path.Match(arg, string(u.Name))
 			if err != nil {
 				return nil, failf("%s: the pattern is malformed", arg)
 			}
 			typed, err := path.Match(unit.WithDefaultType(arg), string(u.Name))
-			if plain || err == nil && typed {
+			if (plain || err == nil && typed) && fits(u.Name) {
 				out = append(out, string(u.Name))
 			}
 		}

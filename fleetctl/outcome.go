@@ -32,6 +32,9 @@ type outcome struct {
 	// began: systemd has begun to start it. ended: systemd says that it is down,
 	// after it had begun or before.
 	began, ended bool
+	// idle: it has come to rest without running and without having failed, which
+	// is odd for its kind.
+	idle bool
 	// on is the machine that it is about, as fleetctl writes it.
 	on string
 	// machine and failed say where and why it failed; failed is empty if it
@@ -83,6 +86,9 @@ func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState
 		}
 		st, said := stateOn(s, p.MachineID)
 		o := outcome{waiting: where + " to take it up"}
+		if said && st.Active == "deactivating" {
+			o.waiting = "it to stop on " + where
+		}
 		if said && st.Error != "" && st.Target != p.Target {
 			o = outcome{done: true, failed: st.Error}
 		} else if said && st.Target == p.Target && st.Hash == p.Hash && st.Restart >= p.Restart {
@@ -112,12 +118,12 @@ func judgeLaunched(st api.MachineState, s api.UnitStatus) outcome {
 		return outcome{failed: resultOf(st), settle: failedTime, waiting: "its end or a new beginning on " + where}
 	case st.Sub == "auto-restart" && st.Result != "":
 		return outcome{done: true, failed: resultOf(st) + "; systemd will start it again"}
-	case st.Active == "inactive" && st.Result != "":
+	case st.Active == "inactive" && st.Result != "" && st.Result != "exec-condition": // which to systemd is no failure
 		return outcome{failed: resultOf(st), settle: failedTime, waiting: "its end or a new beginning on " + where}
 	case st.Active == "inactive":
-		o := outcome{ended: true, settle: otherTime, waiting: "systemd to start it on " + where}
+		o := outcome{ended: true, settle: otherTime, idle: true, waiting: "systemd to start it on " + where}
 		if s.ServiceType == "oneshot" {
-			o.settle = oneshotTime
+			o.settle, o.idle = oneshotTime, false
 		}
 		return o
 	}

@@ -164,6 +164,11 @@ func (c *cli) lastLogLines(ctx context.Context, name unit.Name, machine string) 
 	if !known || !c.isLocal(machine) && os.Getenv("SSH_AUTH_SOCK") == "" {
 		return ""
 	}
+	quiet := ssh.Streams{Stdout: io.Discard, Stderr: io.Discard}
+	if c.isLocal(machine) && os.Geteuid() == 0 {
+		// The unit's last words may be on their way still.
+		_, _ = c.runHere(ctx, with(journalctl(m), "--sync"), quiet)
+	}
 	var out bytes.Buffer
 	argv := with(journalctl(m), "--unit", string(name), "--no-pager", "--quiet", "-n", "10", "--output", "short")
 	code, err := c.runOn(ctx, onHost{machine: m, sshPort: 22}, argv, ssh.Streams{Stdout: &out, Stderr: io.Discard})

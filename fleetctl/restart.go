@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/unit"
 	"github.com/spf13/cobra"
 )
 
@@ -13,8 +14,8 @@ func (c *cli) restartCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restart UNIT...",
 		Short: "Have systemd restart units where they are",
-		Long: `Has the systemd of each machine that runs a unit restart it. Waits until it runs
-again.`,
+		Long: `Has the systemd of each machine that runs a unit restart it: a global unit's on
+every machine. One that is loaded is started. Waits until they run.`,
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.restart(cmd.Context(), args, block)
@@ -40,8 +41,11 @@ func (c *cli) restart(ctx context.Context, args []string, block blocking) error 
 		switch {
 		case !st.before.Exists:
 			return failf("Unit %s does not exist.", st.name)
-		case st.before.DesiredState != "launched":
+		case st.before.DesiredState == unit.TargetInactive:
 			return failf("Unable to restart unit %s in state %s", st.name, st.before.DesiredState)
+		case st.before.DesiredState == unit.TargetLoaded:
+			st.restart = false
+			st.send = &api.Unit{Name: st.name, DesiredState: unit.TargetLaunched}
 		}
 		steps = append(steps, st)
 	}
@@ -62,7 +66,12 @@ func (c *cli) restart(ctx context.Context, args []string, block blocking) error 
 				c.sayFailed(ctx, st.name, o)
 				return
 			}
-			c.printf("Unit %s restarted%s", st.name, on(o))
+			did := "restarted"
+			if !st.restart {
+				did = "launched"
+			}
+			c.printf("Unit %s %s on %s", st.name, did, o.on)
+			c.sayIdle(ctx, st.name, o)
 		},
 	}
 	if err := w.run(ctx, steps); err != nil {
@@ -71,15 +80,9 @@ func (c *cli) restart(ctx context.Context, args []string, block blocking) error 
 	return refused
 }
 
-func on(o outcome) string {
-	if o.on == "" {
-		return ""
-	}
-	return " on " + o.on
-}
-
 // everywhere judges a global unit: all machines that have it must be done.
 func everywhere(s api.UnitStatus) outcome {
+	all := outcome{done: true}
 	n := 0
 	for _, p := range s.Placements {
 		if !p.Target.Wanted() {
@@ -88,9 +91,12 @@ func everywhere(s api.UnitStatus) outcome {
 		n++
 		one := s
 		one.Placements = []api.Placement{p}
-		if o := launchOutcome(one); !o.done || o.failed != "" {
+		o := launchOutcome(one)
+		if o.failed != "" || !o.done && o.settle == 0 {
 			return o
 		}
+		all.done, all.settle = all.done && o.done, max(all.settle, o.settle)
 	}
-	return outcome{done: true, on: fmt.Sprintf("%d machines", n)}
+	all.on = fmt.Sprintf("%d machines", n)
+	return all
 }

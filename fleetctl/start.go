@@ -93,6 +93,7 @@ func (c *cli) awaitStart(ctx context.Context, s *session, steps []*step, opts en
 				return
 			}
 			c.printf("Unit %s %s on %s", st.name, opts.target, o.on)
+			c.sayIdle(ctx, st.name, o)
 		},
 		undo: func(name unit.Name) string { return "To give it up: fleetctl unload " + string(name) },
 	}
@@ -137,22 +138,48 @@ func (c *cli) sayFailed(ctx context.Context, name unit.Name, o outcome) {
 		where = " on " + o.on
 	}
 	c.errorf("Unit %s failed%s: %s", name, where, o.failed)
-	if o.machine == "" {
+	c.sayLog(ctx, name, o.machine)
+}
+
+// sayIdle says that a unit doesn't run although it was started well: systemd
+// skips a unit whose conditions don't hold.
+func (c *cli) sayIdle(ctx context.Context, name unit.Name, o outcome) {
+	if !o.idle {
 		return
 	}
-	if lines := c.lastLogLines(ctx, name, o.machine); lines != "" {
+	c.errorf("It does not run, though nothing failed: it has ended, or a condition in its file doesn't hold there.")
+	c.sayLog(ctx, name, o.machine)
+}
+
+// sayLog shows the end of a unit's log.
+func (c *cli) sayLog(ctx context.Context, name unit.Name, machine string) {
+	if machine == "" {
+		return
+	}
+	if lines := c.lastLogLines(ctx, name, machine); lines != "" {
 		fmt.Fprint(c.stderr, lines)
 	}
 	c.errorf("See more: fleetctl status %s; fleetctl journal %s", name, name)
 }
 
-// subjectsOf reads the arguments as units, globs expanded.
+// subjectsOf reads the arguments as units, globs expanded: to units that can be
+// loaded, not to templates.
 func (c *cli) subjectsOf(ctx context.Context, args []string) ([]subject, error) {
+	return c.allSubjectsOf(ctx, args, loadable)
+}
+
+// anyUnit and loadable say which units a glob stands for.
+func anyUnit(unit.Name) bool    { return true }
+func loadable(n unit.Name) bool { return !n.IsTemplate() }
+
+// allSubjectsOf reads the arguments as units, globs expanded to those that the
+// command is for.
+func (c *cli) allSubjectsOf(ctx context.Context, args []string, fits func(unit.Name) bool) ([]subject, error) {
 	if len(args) == 0 {
 		c.errorf("No units given")
 		return nil, nil
 	}
-	args, err := c.expand(ctx, args)
+	args, err := c.expand(ctx, args, fits)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ type lowering struct {
 
 // lower brings units of the registry down to a state.
 func (c *cli) lower(ctx context.Context, args []string, l lowering, block blocking) error {
-	s, steps, err := c.existing(ctx, args)
+	s, steps, err := c.existing(ctx, args, loadable)
 	if err != nil || len(steps) == 0 {
 		return err
 	}
@@ -72,8 +72,9 @@ func (c *cli) lower(ctx context.Context, args []string, l lowering, block blocki
 		case block.none:
 			c.printf("Triggered unit %s %s", st.name, l.verb)
 			st.await = false
+		default:
+			did = append(did, st.name)
 		}
-		did = append(did, st.name)
 	}
 	w := &wait{
 		cli: c, session: s, attempts: block.attempts, goesOn: "fleet goes on without being waited for.",
@@ -83,7 +84,7 @@ func (c *cli) lower(ctx context.Context, args []string, l lowering, block blocki
 	if err := w.run(ctx, steps); err != nil {
 		return err
 	}
-	if len(did) > 0 && refused == nil && !block.none {
+	if len(did) > 0 && refused == nil {
 		c.errorf("Successfully %s units %v.", l.did, did)
 	}
 	return refused
@@ -91,8 +92,8 @@ func (c *cli) lower(ctx context.Context, args []string, l lowering, block blocki
 
 // existing follows the units of the registry that the arguments name. No steps
 // means that there are none, which has been said.
-func (c *cli) existing(ctx context.Context, args []string) (*session, []*step, error) {
-	all, err := c.subjectsOf(ctx, args)
+func (c *cli) existing(ctx context.Context, args []string, fits func(unit.Name) bool) (*session, []*step, error) {
+	all, err := c.allSubjectsOf(ctx, args, fits)
 	if err != nil || len(all) == 0 {
 		return nil, nil, err
 	}
