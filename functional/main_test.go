@@ -2,7 +2,9 @@ package functional
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"strings"
@@ -24,7 +26,14 @@ var (
 	whyNoHost error
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// What runs in parallel here mostly waits: for timeouts, for slow units.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -58,6 +67,9 @@ func boot(ctx context.Context) error {
 	specs, err := cluster.Specs(opts)
 	if err != nil {
 		return err
+	}
+	for i := range specs { // lists are in the order of machine ids
+		specs[i].MachineID = fmt.Sprintf("%d%d%d%029x", i+1, i+1, i+1, rand.Uint64())
 	}
 	if plat, err = platform.New(ctx, platform.Options{Out: os.Stdout}); err != nil {
 		return err
@@ -106,13 +118,19 @@ func use(t testing.TB) *world {
 		if err := shared.AwaitMachines(after, len(shared.Hosts)); err != nil {
 			t.Errorf("the test left the cluster broken: %v", err)
 		}
-		if left, _ := shared.Fleetctl(after, "list-unit-files", "--no-legend", "--fields", "unit"); left != "" {
-			if _, err := shared.Fleetctl(after, append([]string{"destroy"}, strings.Fields(left)...)...); err != nil {
-				t.Errorf("destroying what the test left: %v", err)
-			}
-		}
+		w.destroyAll(after)
 	})
 	return w
+}
+
+// destroyAll leaves no unit in the cluster.
+func (w *world) destroyAll(ctx context.Context) {
+	w.t.Helper()
+	if left, _ := w.Fleetctl(ctx, "list-unit-files", "--no-legend", "--fields", "unit"); left != "" {
+		if _, err := w.Fleetctl(ctx, append([]string{"destroy"}, strings.Fields(left)...)...); err != nil {
+			w.t.Errorf("destroying what the test left: %v", err)
+		}
+	}
 }
 
 // fleetctl runs fleetctl on the first running host; it must succeed.
