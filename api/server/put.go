@@ -57,7 +57,10 @@ func (s *Server) put(ctx context.Context, name unit.Name, target unit.Target, in
 		if !exists {
 			return 0, &api.Error{Code: http.StatusConflict, Message: "unit " + string(name) + " does not exist: send its text, or its options, to create it"}
 		}
-		if old.Target == target {
+		switch {
+		case in.DesiredState == "" && in.Text == "" && len(in.Options) == 0:
+			return 0, &api.Error{Code: http.StatusConflict, Message: "nothing to change: send the unit's desiredState, or its file"}
+		case in.DesiredState == "", old.Target == target:
 			return http.StatusNoContent, nil
 		}
 		rev, err := s.opts.Registry.SetTarget(ctx, name, target)
@@ -82,7 +85,8 @@ func (s *Server) put(ctx context.Context, name unit.Name, target unit.Target, in
 	return http.StatusCreated, s.seen(ctx, rev)
 }
 
-// checkPut checks what can be told without the cluster.
+// checkPut checks what can be told without the cluster. A unit whose file comes
+// without a desired state is to be inactive: fleet 1.0's fleetctl relies on it.
 func checkPut(in api.Unit, given string) (unit.Name, unit.Target, error) {
 	name, err := unit.ParseName(given)
 	if err != nil {
@@ -91,7 +95,10 @@ func checkPut(in api.Unit, given string) (unit.Name, unit.Target, error) {
 	if in.Name != "" && in.Name != name {
 		return "", "", badRequest("the body is of unit %q, the URL of %q", in.Name, name)
 	}
-	target, err := unit.ParseTarget(string(in.DesiredState))
+	target := unit.TargetInactive
+	if in.DesiredState != "" {
+		target, err = unit.ParseTarget(string(in.DesiredState))
+	}
 	if err != nil {
 		return "", "", badRequest("%v", err)
 	}
