@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +14,34 @@ import (
 
 // completionTime is how long a shell may be kept waiting for a suggestion.
 const completionTime = 500 * time.Millisecond
+
+// shells are those that completion scripts can be had for.
+var shells = map[string]func(root *cobra.Command, out io.Writer) error{
+	"bash": func(root *cobra.Command, out io.Writer) error { return root.GenBashCompletionV2(out, true) },
+	"zsh":  (*cobra.Command).GenZshCompletion,
+	"fish": func(root *cobra.Command, out io.Writer) error { return root.GenFishCompletion(out, true) },
+}
+
+func (c *cli) completionCommand() *cobra.Command {
+	names := slices.Sorted(maps.Keys(shells))
+	return &cobra.Command{
+		Use:   "completion SHELL",
+		Short: "Print a script that has a shell complete fleetctl's arguments",
+		Long: `Prints a script for bash, zsh or fish: with it, the shell completes commands,
+flags, and the names of units and machines, which it asks fleetd for. For bash, the
+package bash-completion must be there.`,
+		Example: `  echo 'source <(fleetctl completion bash)' >>~/.bashrc
+  fleetctl completion zsh >"${fpath[1]}/_fleetctl"
+  fleetctl completion fish >~/.config/fish/completions/fleetctl.fish`,
+		ValidArgsFunction: cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 || shells[args[0]] == nil {
+				return usagef("Name one shell of: %s", strings.Join(names, ", "))
+			}
+			return shells[args[0]](cmd.Root(), c.stdout)
+		},
+	}
+}
 
 // completeUnits suggests the cluster's units.
 func (c *cli) completeUnits(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -95,7 +95,7 @@ func (st *step) find(ctx context.Context, s *session) (*localFile, error) {
 	if file, err = readUnit(st.template); err != nil || file != nil || st.before.Exists {
 		return file, err
 	}
-	return nil, failf("Error creating units: unable to find Unit(%s) in Registry or on filesystem", st.name)
+	return nil, st.notFound()
 }
 
 // textOf is a unit's text; one that the API has only options of is written out

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,7 +70,7 @@ func (c *cli) settle(cmd *cobra.Command) error {
 		env := "FLEETCTL_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if value, set := os.LookupEnv(env); set && !f.Changed && f.Name != "help" && f.Name != "version" && value != "" {
 			if e := f.Value.Set(value); e != nil && err == nil {
-				err = usagef("%s=%s: %v", env, value, e)
+				err = usagef("%s=%s: want %s", env, value, wanted(f))
 			}
 			f.Changed = true
 		}
@@ -79,110 +79,44 @@ func (c *cli) settle(cmd *cobra.Command) error {
 		}
 	})
 	if !cmd.Root().PersistentFlags().Changed("endpoint") {
-		c.flags.endpoint = findEndpoint()
+		c.flags.endpoint = findEndpoint(os.Geteuid(), os.Getenv("XDG_RUNTIME_DIR"))
 	}
 	if rest, ok := strings.CutPrefix(c.flags.knownHosts, "~/"); ok {
 		if home, e := os.UserHomeDir(); e == nil {
 			c.flags.knownHosts = filepath.Join(home, rest)
 		}
 	}
+	if err == nil {
+		err = checkNumbers(cmd.Flags())
+	}
 	return err
 }
 
 // findEndpoint looks for a fleetd of this user's own (fleetd dev) if the user
 // couldn't use the host's.
-func findEndpoint() string {
-	if os.Geteuid() == 0 {
+func findEndpoint(uid int, runtimeDir string) string {
+	if uid == 0 {
 		return defaultEndpoint
 	}
-	// `su` and `nsenter` don't set the variable.
-	dir := cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), fmt.Sprintf("/run/user/%d", os.Geteuid()))
-	own := filepath.Join(dir, "fleet.sock")
+	// su and nsenter don't set XDG_RUNTIME_DIR, or leave it another user's.
+	if !isOf(uid, runtimeDir) {
+		runtimeDir = fmt.Sprintf("/run/user/%d", uid)
+	}
+	own := filepath.Join(runtimeDir, "fleet.sock")
 	if _, err := os.Stat(own); err != nil {
 		return defaultEndpoint
 	}
 	return "unix://" + own
 }
 
+// isOf reports whether a directory is a user's.
+func isOf(uid int, dir string) bool {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == uid
+}
+
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-// flagError is for a flag that doesn't exist or has a bad value.
-func flagError(cmd *cobra.Command, err error) error {
-	if given := cmd.Flags().Args(); cmd == cmd.Root() && len(given) > 0 {
-		return unknownCommand(cmd, given[0]) // whose flag it would be
-	}
-	msg := err.Error()
-	name := ""
-	if rest, ok := strings.CutPrefix(msg, "unknown flag: --"); ok {
-		name = rest
-	}
-	if name != "" {
-		var known []string
-		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if !f.Hidden {
-				known = append(known, f.Name)
-			}
-		})
-		if near := nearest(name, known); near != "" {
-			msg += " (did you mean --" + near + "?)"
-		}
-	}
-	return usagef("%s\nRun '%s --help' for its flags.", msg, cmd.CommandPath())
-}
-
-// unknownCommand suggests what may have been meant.
-func unknownCommand(root *cobra.Command, given string) error {
-	msg := "unknown command \"" + given + "\""
-	var known, completions []string
-	for _, sub := range root.Commands() {
-		if !sub.IsAvailableCommand() {
-			continue
-		}
-		known = append(known, sub.Name())
-		if strings.HasPrefix(sub.Name(), given) {
-			completions = append(completions, sub.Name())
-		}
-	}
-	near := nearest(given, known)
-	if len(completions) == 1 { // a hidden one begins so, too
-		near = completions[0]
-	}
-	if len(completions) > 1 {
-		msg += ": it could be " + strings.Join(completions, " or ")
-	} else if near != "" {
-		msg += ": did you mean " + near + "?"
-	}
-	return usagef("%s\nRun 'fleetctl help' for all commands.", msg)
-}
-
-// nearest gives the word that is most like the one given, or "" if none is.
-func nearest(given string, known []string) string {
-	best, distance := "", max(len(given)/2, 1)+1
-	for _, k := range known {
-		if d := editDistance(given, k); d < distance {
-			best, distance = k, d
-		}
-	}
-	return best
-}
-
-// editDistance is how many letters must be put in, taken out or changed.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			change := diagonal
-			if a[i-1] != b[j-1] {
-				change++
-			}
-			diagonal = row[j]
-			row[j] = min(change, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
-}

@@ -8,6 +8,9 @@ func (c *cli) helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Say what a command does, and its flags",
+		Long: `Prints what a command does, its flags and examples; without a command, what
+commands there are.`,
+		Example: `  fleetctl help start`,
 		ValidArgsFunction: func(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
 			var names []string
 			for _, sub := range cmd.Root().Commands() {

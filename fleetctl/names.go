@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -16,6 +17,8 @@ import (
 // subject is a unit that the command line names.
 type subject struct {
 	name unit.Name
+	// given is the argument as it was typed.
+	given string
 	// file is where the unit's own file would be on this host, template where
 	// its template's would be ("" if it is no instance).
 	file, template string
@@ -28,6 +31,9 @@ func subjects(args []string) ([]subject, error) {
 	seen := map[unit.Name]bool{}
 	for _, arg := range args {
 		dir, base := filepath.Split(arg)
+		if base == "" {
+			return nil, failf("%s is a directory: name unit files, such as %s*.service", arg, arg)
+		}
 		name, err := unit.ParseName(unit.WithDefaultType(base))
 		if err != nil {
 			return nil, failf("%v", err)
@@ -36,7 +42,7 @@ func subjects(args []string) ([]subject, error) {
 			continue
 		}
 		seen[name] = true
-		s := subject{name: name, file: filepath.Join(dir, string(name))}
+		s := subject{name: name, given: arg, file: filepath.Join(dir, string(name))}
 		if t, ok := name.Template(); ok {
 			s.template = filepath.Join(dir, string(t))
 		}
@@ -140,4 +146,20 @@ func (f *localFile) check(name unit.Name) string {
 		all = unit.Problems{{Msg: err.Error()}}
 	}
 	return all.InFile(f.path)
+}
+
+// notFound says that there is no such unit, and where it was looked for.
+func (s subject) notFound() error {
+	msg := fmt.Sprintf("Error creating units: unable to find Unit(%s) in Registry or on filesystem", s.name)
+	info, err := os.Stat(s.given)
+	switch {
+	case err == nil && !info.IsDir() && filepath.Base(s.given) != string(s.name):
+		msg += fmt.Sprintf(": %s is no unit file's name: it must end in .service, .timer or another type of systemd's", s.given)
+	case filepath.Base(s.given) == s.given:
+	case s.template != "":
+		msg += fmt.Sprintf(": there is neither %s nor %s", s.file, s.template)
+	default:
+		msg += fmt.Sprintf(": there is no file %s", s.file)
+	}
+	return failf("%s", msg)
 }
