@@ -29,6 +29,10 @@ type ClientOptions struct {
 	TLS *tls.Config
 	// Dial replaces the way connections are made, such as by an SSH tunnel.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Via names the host through which Dial goes, for messages; "" for none.
+	Via string
+	// MaxConnections bounds the connections at one time; 0 means no bound.
+	MaxConnections int
 	// Timeout bounds one request, watches excepted; 0 means no bound.
 	Timeout time.Duration
 	// UserAgent names the program that asks.
@@ -55,6 +59,7 @@ func NewClient(opts ClientOptions) (*Client, error) {
 		// A command that changes many units sends as many requests at a time as
 		// it likes, and none of them should make a connection of its own.
 		MaxIdleConnsPerHost: 64,
+		MaxConnsPerHost:     opts.MaxConnections,
 	}
 	if path, ok := strings.CutPrefix(opts.Endpoint, "unix://"); ok {
 		if !strings.HasPrefix(path, "/") {

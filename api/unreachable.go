@@ -17,12 +17,17 @@ var errTimeout = errors.New("no answer in time")
 // UnreachableError says that fleetd could not be asked, and what to do.
 type UnreachableError struct {
 	Endpoint string
+	Via      string // the host through which it was tried; "" for none
 	Remedy   string
 	Err      error
 }
 
 func (e *UnreachableError) Error() string {
-	s := fmt.Sprintf("cannot reach fleetd at %s: %v", e.Endpoint, e.Err)
+	s := "cannot reach fleetd at " + e.Endpoint
+	if e.Via != "" {
+		s += " through " + e.Via
+	}
+	s += ": " + e.Err.Error()
 	if e.Remedy != "" {
 		s += "\n" + e.Remedy
 	}
@@ -58,7 +63,7 @@ func (c *Client) dialSocket(ctx context.Context, path string) (net.Conn, error) 
 func (c *Client) explain(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errTimeout) {
 		return &UnreachableError{
-			Endpoint: c.opts.Endpoint, Err: fmt.Errorf("%w (%s)", errTimeout, c.opts.Timeout),
+			Endpoint: c.opts.Endpoint, Via: c.opts.Via, Err: fmt.Errorf("%w (%s)", errTimeout, c.opts.Timeout),
 			Remedy: "Is the host up? A longer time: --request-timeout SECONDS.",
 		}
 	} else if cause != nil {
@@ -68,7 +73,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	e := &UnreachableError{Endpoint: c.opts.Endpoint, Err: err}
+	e := &UnreachableError{Endpoint: c.opts.Endpoint, Via: c.opts.Via, Err: err}
 	socket := strings.HasPrefix(c.opts.Endpoint, "unix://")
 	switch {
 	case socket && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):

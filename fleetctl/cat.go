@@ -19,7 +19,7 @@ func (c *cli) catCommand() *cobra.Command {
 				return err
 			}
 			for _, subj := range all {
-				client, err := c.client()
+				client, err := c.client(cmd.Context())
 				if err != nil {
 					return err
 				}

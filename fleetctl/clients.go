@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"net"
 	"os"
 
 	"github.com/fleet-project/fleet/api"
@@ -13,8 +12,9 @@ import (
 // clients holds the connection to fleetd, once it was needed.
 type clients struct{ api *api.Client }
 
-// client gives the connection to fleetd.
-func (c *cli) client() (*api.Client, error) {
+// client gives the connection to fleetd. The tunnel comes first: a host that does
+// not answer is not a fleetd that doesn't.
+func (c *cli) client(ctx context.Context) (*api.Client, error) {
 	if c.clients.api != nil {
 		return c.clients.api, nil
 	}
@@ -26,9 +26,10 @@ func (c *cli) client() (*api.Client, error) {
 		return nil, err
 	}
 	if c.flags.tunnel != "" {
-		opts.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-			return c.dialThroughTunnel(ctx, network, address)
+		if _, err := c.openTunnel(ctx); err != nil {
+			return nil, err
 		}
+		opts.Dial, opts.Via, opts.MaxConnections = c.dialThroughTunnel, c.flags.tunnel, tunnelConnections
 	}
 	if c.flags.debug {
 		c.errorf("fleetd at %s", c.flags.endpoint)
@@ -71,5 +72,5 @@ func (c *cli) close() {
 	if c.clients.api != nil {
 		c.clients.api.Close()
 	}
-	c.remote.close()
+	c.tunnel.close()
 }

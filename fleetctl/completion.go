@@ -124,10 +124,11 @@ func (c *cli) forCompletion(cmd *cobra.Command) (context.Context, context.Cancel
 		parent = context.Background()
 	}
 	ctx, cancel := context.WithTimeout(parent, completionTime)
+	c.completing = true
 	if c.settle(cmd) != nil {
 		return ctx, cancel, nil
 	}
-	client, err := c.client()
+	client, err := c.client(ctx)
 	if err != nil {
 		return ctx, cancel, nil
 	}

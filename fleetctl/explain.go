@@ -51,7 +51,7 @@ hostname, fits, placed, and reasons (an array; why it would not take the unit).`
 			}
 			rows := []explainRow{}
 			for _, subj := range all {
-				client, err := c.client()
+				client, err := c.client(cmd.Context())
 				if err != nil {
 					return err
 				}

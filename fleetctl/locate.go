@@ -18,7 +18,7 @@ type place struct {
 // locate finds the machines that a unit is on: each of them, or those whose id
 // begins with only. none is what to say when it is on no machine at all.
 func (c *cli) locate(ctx context.Context, name unit.Name, only, none string) ([]place, error) {
-	client, err := c.client()
+	client, err := c.client(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (c *cli) locate(ctx context.Context, name unit.Name, only, none string) ([]
 // findMachine finds a machine by the beginning of its id, its address or its
 // name.
 func (c *cli) findMachine(ctx context.Context, given string) (*api.Machine, error) {
-	client, err := c.client()
+	client, err := c.client(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (c *cli) findMachine(ctx context.Context, given string) (*api.Machine, erro
 
 // machines gives the cluster's machines by id.
 func (c *cli) machines(ctx context.Context) (map[string]api.Machine, error) {
-	client, err := c.client()
+	client, err := c.client(ctx)
 	if err != nil {
 		return nil, err
 	}

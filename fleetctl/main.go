@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -133,8 +134,11 @@ type cli struct {
 	machineIDFile string
 
 	flags   globalFlags
-	remote  remote
 	clients clients
+	tunnel  tunnel
+	asking  sync.Mutex // the user something
+	// completing: a shell asks for suggestions. The user must not be asked.
+	completing bool
 }
 
 func (c *cli) printf(format string, args ...any) { fmt.Fprintf(c.stdout, format+"\n", args...) }

@@ -66,7 +66,7 @@ func (c *cli) expand(ctx context.Context, args []string, fits func(unit.Name) bo
 	if !slices.ContainsFunc(args, isGlob) {
 		return args, nil
 	}
-	client, err := c.client()
+	client, err := c.client(ctx)
 	if err != nil {
 		return nil, err
 	}

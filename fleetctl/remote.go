@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/fleet-project/fleet/api"
@@ -23,18 +21,6 @@ import (
 // logTime bounds fetching the last log lines of a unit that failed: they are a
 // courtesy.
 const logTime = 3 * time.Second
-
-// remote holds what was connected to by SSH.
-type remote struct {
-	mu     sync.Mutex // guards tunnel: requests go out at the same time
-	tunnel *ssh.Client
-}
-
-func (r *remote) close() {
-	if r.tunnel != nil {
-		r.tunnel.Close()
-	}
-}
 
 // onHost says how to run something on a machine.
 type onHost struct {
@@ -94,7 +80,10 @@ func (c *cli) sshTo(ctx context.Context, h onHost) (*ssh.Client, error) {
 	cfg := c.sshConfig()
 	cfg.ForwardAgent = h.forward
 	if c.flags.tunnel != "" {
-		cfg.Dial = c.dialThroughTunnel
+		var err error
+		if cfg.Through, err = c.openTunnel(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return ssh.Dial(ctx, ssh.WithPort(h.machine.PrimaryIP, fmt.Sprint(h.sshPort)), cfg)
 }
@@ -103,8 +92,9 @@ func (c *cli) sshConfig() ssh.Config {
 	cfg := ssh.Config{
 		User: c.flags.sshUser, Timeout: seconds(c.flags.sshTimeout),
 		KnownHosts: c.flags.knownHosts, Strict: c.flags.strictHostKeys,
+		Warn: func(text string) { c.errorf("%s", text) },
 	}
-	if in, ok := c.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
+	if in, ok := c.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) && !c.completing {
 		cfg.Confirm = c.confirmHost
 	}
 	return cfg
@@ -112,24 +102,11 @@ func (c *cli) sshConfig() ssh.Config {
 
 // confirmHost asks whether an unknown host's key is right.
 func (c *cli) confirmHost(host, fingerprint string) bool {
+	c.asking.Lock() // journal --follow connects to several at once
+	defer c.asking.Unlock()
 	fmt.Fprintf(c.stderr, "The host %s is unknown. Its key is %s.\nIs that right, and to be remembered (yes/no)? ", host, fingerprint)
 	answer, err := bufio.NewReader(c.stdin).ReadString('\n')
 	return err == nil && strings.TrimSpace(strings.ToLower(answer)) == "yes"
-}
-
-// dialThroughTunnel makes a connection from the host that --tunnel names.
-func (c *cli) dialThroughTunnel(ctx context.Context, network, address string) (net.Conn, error) {
-	c.remote.mu.Lock()
-	defer c.remote.mu.Unlock()
-	if c.remote.tunnel == nil {
-		// The tunnel outlives the request that needed it first.
-		client, err := ssh.Dial(context.WithoutCancel(ctx), c.flags.tunnel, c.sshConfig())
-		if err != nil {
-			return nil, err
-		}
-		c.remote.tunnel = client
-	}
-	return c.remote.tunnel.DialContext(ctx, network, address)
 }
 
 // systemctl and journalctl begin the commands that ask a machine's systemd.

@@ -23,7 +23,7 @@ type session struct {
 
 // follow opens the stream and waits until it has told of every unit.
 func (c *cli) follow(ctx context.Context, names []unit.Name) (*session, error) {
-	client, err := c.client()
+	client, err := c.client(ctx)
 	if err != nil {
 		return nil, err
 	}

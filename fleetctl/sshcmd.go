@@ -91,7 +91,7 @@ func (c *cli) machineOf(ctx context.Context, arg string) (*api.Machine, error) {
 	if err != nil {
 		return nil, nil // then it is no unit either
 	}
-	client, err := c.client()
+	client, err := c.client(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -198,7 +198,7 @@ func source[T, R any](c *cli, rowOf func(T) R,
 	list func(*api.Client, context.Context) ([]T, error), watch func(*api.Client, context.Context, func(api.ListEvent[T]) error) error,
 ) (func(context.Context) ([]R, error), func(context.Context, func(api.ListEvent[R]) error) error) {
 	rows := func(ctx context.Context) ([]R, error) {
-		client, err := c.client()
+		client, err := c.client(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -213,7 +213,7 @@ func source[T, R any](c *cli, rowOf func(T) R,
 		return out, nil
 	}
 	follow := func(ctx context.Context, fn func(api.ListEvent[R]) error) error {
-		client, err := c.client()
+		client, err := c.client(ctx)
 		if err != nil {
 			return err
 		}

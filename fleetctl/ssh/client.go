@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -16,19 +16,23 @@ import (
 // Config says how to get into hosts.
 type Config struct {
 	User string
-	// Timeout bounds connecting and authenticating.
+	// Timeout is how long a host may keep silent: while it is connected to,
+	// when it is asked to run something, and at any time later.
 	Timeout time.Duration
 	// KnownHosts is the file of the hosts' keys.
 	KnownHosts string
 	// Strict refuses a host whose key is not the known one; an unknown host is
-	// asked about (Confirm) or refused.
+	// asked about (Confirm) or refused. Otherwise a key that isn't the known
+	// one is only told of (Warn).
 	Strict bool
 	// Confirm asks a person whether an unknown host's key is right; nil refuses.
 	Confirm func(host, fingerprint string) bool
+	// Warn tells a person something; nil doesn't.
+	Warn func(text string)
 	// ForwardAgent lets commands on the host use this host's agent.
 	ForwardAgent bool
-	// Dial makes the connection; nil means directly.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Through is the host from which the connection is made; nil: from here.
+	Through *Client
 }
 
 // Client is a connection to one host.
@@ -36,92 +40,133 @@ type Client struct {
 	addr   string
 	config Config
 	ssh    *ssh.Client
-	agent  net.Conn
+
+	// life ends with the connection; its cause says why.
+	life context.Context
+	end  context.CancelCauseFunc
+	all  sync.WaitGroup // the client's goroutines
 }
 
 // Dial connects to a host, HOST or HOST:PORT. Its errors name the host.
 func Dial(ctx context.Context, addr string, config Config) (*Client, error) {
-	addr = WithPort(addr, "22")
-	ctx, cancel := context.WithTimeout(ctx, config.Timeout)
-	defer cancel()
-	fail := func(err error) error {
-		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-			err = fmt.Errorf("no answer within %s: is the host up? (--ssh-timeout)", config.Timeout)
+	c := &Client{addr: WithPort(addr, "22"), config: config}
+	c.life, c.end = context.WithCancelCause(context.Background())
+	p := newPatience(ctx, config.Timeout)
+	defer p.end()
+	if err := c.connect(p); err != nil {
+		if cause := context.Cause(p); cause != nil {
+			err = cause
 		}
-		return fmt.Errorf("ssh to %s: %w", addr, err)
+		return nil, c.failure(err)
 	}
-	socket := os.Getenv("SSH_AUTH_SOCK")
-	if socket == "" {
-		return nil, fail(errors.New("no SSH agent is running: start one (eval $(ssh-agent)) and give it a key (ssh-add)"))
-	}
-	agentConn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	if err != nil {
-		return nil, fail(fmt.Errorf("the SSH agent: %w", err))
-	}
-	c := &Client{addr: addr, config: config, agent: agentConn}
-	if c.ssh, err = c.connect(ctx, agent.NewClient(agentConn)); err != nil {
-		agentConn.Close()
-		return nil, fail(err)
-	}
+	c.all.Go(func() {
+		err := c.ssh.Wait()
+		if err == nil {
+			err = errLost
+		}
+		c.end(err)
+	})
+	c.all.Go(c.keepAlive)
 	return c, nil
 }
 
-func (c *Client) connect(ctx context.Context, keys agent.ExtendedAgent) (*ssh.Client, error) {
-	check, algorithms, err := c.config.hostKeys(c.addr)
+var errLost = errors.New("the host ended the connection")
+
+func (c *Client) failure(err error) error {
+	var silent silence
+	if errors.As(err, &silent) && c.config.Through != nil {
+		return fmt.Errorf("ssh to %s through %s: %w", c.addr, c.config.Through.addr, err)
+	}
+	return fmt.Errorf("ssh to %s: %w", c.addr, err)
+}
+
+func (c *Client) connect(p *patience) error {
+	signers, done, err := agentKeys(p)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	dial := c.config.Dial
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	conn, err := dial(ctx, "tcp", c.addr)
+	defer done()
+	known, err := c.config.readKnownHosts()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	p.waitFor("is the host up?")
+	conn, err := c.dial(p)
+	if err != nil {
+		return err
+	}
+	p.waitFor("it took the connection, but its SSH server doesn't speak")
 	// The handshake knows no context: it ends when its connection does.
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(p, func() { conn.Close() })
 	sshConn, channels, requests, err := ssh.NewClientConn(conn, c.addr, &ssh.ClientConfig{
 		User:              c.config.User,
-		Auth:              []ssh.AuthMethod{ssh.PublicKeysCallback(keys.Signers)},
-		HostKeyCallback:   check,
-		HostKeyAlgorithms: algorithms,
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signers...)},
+		HostKeyCallback:   known.judge(c.config, p),
+		HostKeyAlgorithms: known.algorithms(c.addr, conn.RemoteAddr()),
 	})
 	if !stop() && err == nil {
-		err = context.Cause(ctx)
+		err = context.Cause(p)
 	}
 	if err != nil {
 		conn.Close()
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		} else if strings.Contains(err.Error(), "unable to authenticate") {
+		var refused keyError
+		if errors.As(err, &refused) {
+			return refused // without the handshake around it
+		}
+		if strings.Contains(err.Error(), "unable to authenticate") {
 			err = fmt.Errorf("the host accepts none of the agent's keys for user %s (ssh-add -l lists them; --ssh-username): %w", c.config.User, err)
 		}
-		return nil, err
+		return err
 	}
-	client := ssh.NewClient(sshConn, channels, requests)
+	c.ssh = ssh.NewClient(sshConn, channels, requests)
 	if c.config.ForwardAgent {
-		if err := agent.ForwardToAgent(client, keys); err != nil {
-			client.Close()
-			return nil, err
+		if err := agent.ForwardToRemote(c.ssh, agentSocket()); err != nil {
+			c.ssh.Close()
+			return fmt.Errorf("forwarding the agent: %w", err)
 		}
 	}
-	return client, nil
+	return nil
 }
 
-// Close ends the connection.
-func (c *Client) Close() error {
-	defer c.agent.Close()
-	return c.ssh.Close()
-}
-
-// DialContext makes a connection from the host: what goes through a tunnel.
-func (c *Client) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := c.ssh.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, fmt.Errorf("through %s to %s: %w", c.addr, address, err)
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	if c.config.Through != nil {
+		return c.config.Through.DialContext(ctx, "tcp", c.addr)
 	}
-	return conn, nil
+	return (&net.Dialer{}).DialContext(ctx, "tcp", c.addr)
+}
+
+// Close ends the connection and all that goes over it.
+func (c *Client) Close() error {
+	c.cut(net.ErrClosed)
+	c.all.Wait()
+	return nil
+}
+
+// cut ends the connection for a reason.
+func (c *Client) cut(why error) {
+	c.end(why)
+	c.ssh.Close()
+}
+
+// Ended says why the connection has ended; nil while it has not.
+func (c *Client) Ended() error {
+	if cause := context.Cause(c.life); cause != nil {
+		return c.failure(cause)
+	}
+	return nil
+}
+
+// within runs what asks the host for something, for as long as the host may
+// keep silent. A request can't be given up alone: the connection ends.
+func (c *Client) within(ctx context.Context, f func() error) error {
+	p := newPatience(ctx, c.config.Timeout)
+	defer p.end()
+	stop := context.AfterFunc(p, func() { c.cut(context.Cause(p)) })
+	err := f()
+	if !stop() {
+		err = context.Cause(p)
+	}
+	return err
 }
 
 // WithPort adds a port to an address without one.

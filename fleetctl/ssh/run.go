@@ -7,10 +7,10 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
-	"golang.org/x/term"
 )
 
 // Streams are a command's standard streams.
@@ -19,63 +19,87 @@ type Streams struct {
 	Stdout, Stderr io.Writer
 }
 
-// Run runs a command on the host and gives its exit code. When ctx ends, the
-// command is told to as well.
+// Run runs a command on the host and gives its exit code. Where both ends of it
+// are a terminal, it gets one there, too. When ctx ends, the command is told to
+// end as well.
 func (c *Client) Run(ctx context.Context, command string, io Streams) (int, error) {
-	session, err := c.session(io)
-	if err != nil {
-		return 0, err
+	in, interactive := asTerminal(io.Stdin)
+	if _, ok := asTerminal(io.Stdout); !ok {
+		interactive = false
 	}
-	defer session.Close()
-	if err := session.Start(command); err != nil {
-		return 0, fmt.Errorf("ssh to %s: %w", c.addr, err)
-	}
-	return c.wait(ctx, session)
+	return c.run(ctx, io, in, interactive, func(s *ssh.Session) error { return s.Start(command) })
 }
 
 // Shell gives the user a shell on the host.
 func (c *Client) Shell(ctx context.Context, io Streams) (int, error) {
-	session, err := c.session(io)
+	in, interactive := asTerminal(io.Stdin)
+	return c.run(ctx, io, in, interactive, (*ssh.Session).Shell)
+}
+
+func (c *Client) run(ctx context.Context, io Streams, in *os.File, interactive bool, begin func(*ssh.Session) error) (int, error) {
+	session, err := c.session(ctx, func(s *ssh.Session) error {
+		s.Stdin, s.Stdout, s.Stderr = io.Stdin, io.Stdout, io.Stderr
+		if c.config.ForwardAgent {
+			if err := agent.RequestAgentForwarding(s); err != nil {
+				return fmt.Errorf("forwarding the agent: %w", err)
+			}
+		}
+		if interactive {
+			return requestTerminal(s, in)
+		}
+		return nil
+	}, begin)
 	if err != nil {
 		return 0, err
 	}
 	defer session.Close()
-	if in, ok := io.Stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
-		restore, err := makeTerminal(session, in)
+	if interactive {
+		restore, err := enterTerminal(session, in)
 		if err != nil {
-			return 0, fmt.Errorf("ssh to %s: %w", c.addr, err)
+			return 0, c.failure(err)
 		}
 		defer restore()
-	}
-	if err := session.Shell(); err != nil {
-		return 0, fmt.Errorf("ssh to %s: %w", c.addr, err)
 	}
 	return c.wait(ctx, session)
 }
 
-func (c *Client) session(io Streams) (*ssh.Session, error) {
-	session, err := c.ssh.NewSession()
-	if err != nil {
-		return nil, fmt.Errorf("ssh to %s: %w", c.addr, err)
-	}
-	session.Stdin, session.Stdout, session.Stderr = io.Stdin, io.Stdout, io.Stderr
-	if c.config.ForwardAgent {
-		if err := agent.RequestAgentForwarding(session); err != nil {
-			session.Close()
-			return nil, fmt.Errorf("ssh to %s: forwarding the agent: %w", c.addr, err)
+// session opens a session and does what begins it.
+func (c *Client) session(ctx context.Context, steps ...func(*ssh.Session) error) (*ssh.Session, error) {
+	var session *ssh.Session
+	err := c.within(ctx, func() (err error) {
+		if session, err = c.ssh.NewSession(); err != nil {
+			return err
 		}
+		for _, step := range steps {
+			if err := step(session); err != nil {
+				session.Close()
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, c.why(err)
 	}
 	return session, nil
 }
 
+// interruptTime is how long an interrupted command may take to end.
+const interruptTime = time.Second
+
 // wait waits for a session's end.
 func (c *Client) wait(ctx context.Context, session *ssh.Session) (int, error) {
+	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		_ = session.Signal(ssh.SIGINT) // a host that doesn't take it is cut off
+		giveUp := time.AfterFunc(interruptTime, func() { c.cut(context.Cause(ctx)) })
+		defer giveUp.Stop()
+		_ = session.Signal(ssh.SIGINT) // a host that doesn't take it closes the command's streams
 		session.Close()
+		<-ended
 	})
-	defer stop()
 	err := session.Wait()
+	close(ended)
+	stop()
 	var exit *ssh.ExitError
 	switch {
 	case ctx.Err() != nil:
@@ -85,28 +109,25 @@ func (c *Client) wait(ctx context.Context, session *ssh.Session) (int, error) {
 	case errors.As(err, &exit):
 		return exit.ExitStatus(), nil
 	}
-	return 0, fmt.Errorf("ssh to %s: %w", c.addr, err)
+	return 0, c.why(err)
 }
 
-// makeTerminal gives the session a terminal like the user's.
-func makeTerminal(session *ssh.Session, in *os.File) (restore func(), err error) {
-	fd := int(in.Fd())
-	width, height, err := term.GetSize(fd)
-	if err != nil {
-		width, height = 80, 24
+// why is the error of something that went over the connection: if that has
+// ended, the reason for it.
+func (c *Client) why(err error) error {
+	var missing *ssh.ExitMissingError
+	if errors.As(err, &missing) || errors.Is(err, io.EOF) {
+		err = errLost
+		// The connection's end is seen by the session first.
+		select {
+		case <-c.life.Done():
+		case <-time.After(interruptTime):
+		}
 	}
-	kind := os.Getenv("TERM")
-	if kind == "" {
-		kind = "xterm"
+	if ended := c.Ended(); ended != nil {
+		return ended
 	}
-	if err := session.RequestPty(kind, height, width, ssh.TerminalModes{ssh.ECHO: 1}); err != nil {
-		return nil, err
-	}
-	state, err := term.MakeRaw(fd)
-	if err != nil {
-		return nil, err
-	}
-	return func() { _ = term.Restore(fd, state) }, nil
+	return c.failure(err)
 }
 
 // Quote writes arguments so that a host's shell takes them as they are.

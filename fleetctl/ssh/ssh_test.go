@@ -3,10 +3,7 @@ package ssh_test
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -18,222 +15,9 @@ import (
 
 	"github.com/fleet-project/fleet/fleetctl/ssh"
 	"go.uber.org/goleak"
-	gossh "golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/agent"
-	"golang.org/x/crypto/ssh/knownhosts"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// host is an SSH server that answers "exec" with its command line, and exits
-// with the number after "exit".
-type host struct {
-	t    *testing.T
-	addr string
-	key  gossh.Signer
-	user gossh.PublicKey
-
-	all   sync.WaitGroup
-	mu    sync.Mutex
-	conns []net.Conn
-}
-
-func newKey(t *testing.T) (gossh.Signer, ed25519.PrivateKey) {
-	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := gossh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signer, private
-}
-
-// newHost starts a server that lets in the key of an agent that it starts, too.
-func newHost(t *testing.T) *host {
-	t.Helper()
-	h := &host{t: t}
-	h.key, _ = newKey(t)
-	user, private := newKey(t)
-	h.user = user.PublicKey()
-	serveAgent(t, private)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.addr = l.Addr().String()
-	h.all.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			h.mu.Lock()
-			h.conns = append(h.conns, conn)
-			h.mu.Unlock()
-			h.all.Go(func() { h.serve(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		h.mu.Lock()
-		for _, c := range h.conns {
-			c.Close()
-		}
-		h.mu.Unlock()
-		h.all.Wait()
-	})
-	return h
-}
-
-func serveAgent(t *testing.T, private ed25519.PrivateKey) {
-	keyring := agent.NewKeyring()
-	if err := keyring.Add(agent.AddedKey{PrivateKey: private}); err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "agent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			all.Go(func() {
-				defer conn.Close()
-				_ = agent.ServeAgent(keyring, conn) // ends with its client
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		all.Wait()
-		os.RemoveAll(dir)
-	})
-	t.Setenv("SSH_AUTH_SOCK", socket)
-}
-
-func (h *host) serve(conn net.Conn) {
-	defer conn.Close()
-	config := &gossh.ServerConfig{PublicKeyCallback: func(_ gossh.ConnMetadata, key gossh.PublicKey) (*gossh.Permissions, error) {
-		if !bytes.Equal(key.Marshal(), h.user.Marshal()) {
-			return nil, errors.New("unknown key")
-		}
-		return nil, nil
-	}}
-	config.AddHostKey(h.key)
-	sshConn, channels, requests, err := gossh.NewServerConn(conn, config)
-	if err != nil {
-		return
-	}
-	defer sshConn.Close()
-	h.all.Go(func() { gossh.DiscardRequests(requests) })
-	for ch := range channels {
-		switch ch.ChannelType() {
-		case "session":
-			h.all.Go(func() { session(ch) })
-		case "direct-tcpip":
-			var to struct {
-				Host   string
-				Port   uint32
-				Origin string
-				From   uint32
-			}
-			if gossh.Unmarshal(ch.ExtraData(), &to) == nil {
-				h.all.Go(func() { forward(ch, "tcp", net.JoinHostPort(to.Host, fmt.Sprint(to.Port))) })
-			}
-		case "direct-streamlocal@openssh.com":
-			var to struct {
-				Path     string
-				Reserved string
-				Port     uint32
-			}
-			if gossh.Unmarshal(ch.ExtraData(), &to) == nil {
-				h.all.Go(func() { forward(ch, "unix", to.Path) })
-			}
-		}
-	}
-}
-
-func session(ch gossh.NewChannel) {
-	c, requests, err := ch.Accept()
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	for r := range requests {
-		if r.Type != "exec" {
-			_ = r.Reply(false, nil)
-			continue
-		}
-		_ = r.Reply(true, nil)
-		command := string(r.Payload[4:])
-		var code uint32
-		switch word, rest, _ := strings.Cut(command, " "); word {
-		case "exit":
-			fmt.Sscan(rest, &code)
-		case "cat":
-			io.Copy(c, c)
-		case "hang":
-			for r := range requests { // until the client has enough
-				if r.Type == "signal" {
-					break
-				}
-			}
-			return
-		default:
-			fmt.Fprintln(c, command)
-		}
-		_, _ = c.SendRequest("exit-status", false, gossh.Marshal(struct{ Code uint32 }{code}))
-		return
-	}
-}
-
-func forward(ch gossh.NewChannel, network, address string) {
-	to, err := net.Dial(network, address)
-	if err != nil {
-		_ = ch.Reject(gossh.ConnectionFailed, err.Error())
-		return
-	}
-	c, requests, err := ch.Accept()
-	if err != nil {
-		to.Close()
-		return
-	}
-	var all sync.WaitGroup
-	all.Go(func() { gossh.DiscardRequests(requests) })
-	all.Go(func() { io.Copy(to, c); to.Close() })
-	io.Copy(c, to)
-	c.Close()
-	all.Wait()
-}
-
-// config gets into the host, whose key is known.
-func (h *host) config() ssh.Config {
-	c := ssh.Config{User: "core", Timeout: 5 * time.Second, KnownHosts: filepath.Join(h.t.TempDir(), "dir", "known_hosts"), Strict: true}
-	h.know(c, h.key.PublicKey())
-	return c
-}
-
-func (h *host) know(c ssh.Config, key gossh.PublicKey) {
-	h.t.Helper()
-	if err := os.MkdirAll(filepath.Dir(c.KnownHosts), 0o700); err != nil {
-		h.t.Fatal(err)
-	}
-	if err := os.WriteFile(c.KnownHosts, []byte(knownhosts.Line([]string{h.addr}, key)+"\n"), 0o600); err != nil {
-		h.t.Fatal(err)
-	}
-}
 
 func dial(t *testing.T, addr string, c ssh.Config) *ssh.Client {
 	t.Helper()
@@ -267,45 +51,33 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func TestHostKeys(t *testing.T) {
+func TestAgent(t *testing.T) {
 	h := newHost(t)
-	other, _ := newKey(t)
+	c := h.config()
+	_, stranger := newKey(t)
 	for _, tt := range []struct {
 		name   string
-		change func(*ssh.Config)
-		words  string // of the error; "" for none
+		change func()
+		words  string
 	}{
-		{"known", func(*ssh.Config) {}, ""},
-		{"unknown", func(c *ssh.Config) { os.Remove(c.KnownHosts) }, "the host is unknown"},
-		{"unknown and confirmed", func(c *ssh.Config) {
-			os.Remove(c.KnownHosts)
-			c.Confirm = func(_, print string) bool { return strings.HasPrefix(print, "SHA256:") }
-		}, ""},
-		{"unknown and declined", func(c *ssh.Config) {
-			os.Remove(c.KnownHosts)
-			c.Confirm = func(string, string) bool { return false }
-		}, "the host is unknown"},
-		{"changed", func(c *ssh.Config) {
-			h.know(*c, other.PublicKey())
-			c.Confirm = func(string, string) bool { t.Error("asked about a changed key"); return true }
-		}, "CHANGED"},
-		{"changed and not checked", func(c *ssh.Config) { h.know(*c, other.PublicKey()); c.Strict = false }, ""},
+		{"without the right key", func() { serveAgent(t, stranger) }, "none of the agent's keys for user core"},
+		{"without a key", func() { serveAgent(t) }, "the SSH agent holds no key: give it one (ssh-add)"},
+		{"gone", func() { t.Setenv("SSH_AUTH_SOCK", filepath.Join(t.TempDir(), "gone")) }, "no SSH agent answers at SSH_AUTH_SOCK"},
+		{"not named", func() { t.Setenv("SSH_AUTH_SOCK", "") }, "eval $(ssh-agent)"},
+		{"silent", func() {
+			socket := filepath.Join(t.TempDir(), "s")
+			l, err := net.Listen("unix", socket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			t.Setenv("SSH_AUTH_SOCK", socket)
+			c.Timeout = 50 * time.Millisecond
+		}, "(SSH_AUTH_SOCK) hangs"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := h.config()
-			tt.change(&c)
-			client, err := ssh.Dial(t.Context(), h.addr, c)
-			if tt.words == "" {
-				if err != nil {
-					t.Fatal(err)
-				}
-				client.Close()
-				if tt.name == "unknown and confirmed" { // and from now on known
-					c.Confirm = nil
-					dial(t, h.addr, c)
-				}
-				return
-			}
+			tt.change()
+			_, err := ssh.Dial(t.Context(), h.addr, c)
 			if err == nil || !strings.Contains(err.Error(), tt.words) || !strings.Contains(err.Error(), h.addr) {
 				t.Errorf("%v doesn't say %q and %s", err, tt.words, h.addr)
 			}
@@ -313,33 +85,98 @@ func TestHostKeys(t *testing.T) {
 	}
 }
 
-func TestRefusedKey(t *testing.T) {
-	h := newHost(t)
-	c := h.config()
-	_, private := newKey(t)
-	serveAgent(t, private)
-	if _, err := ssh.Dial(t.Context(), h.addr, c); err == nil || !strings.Contains(err.Error(), "none of the agent's keys for user core") {
-		t.Error(err)
+// A host that says nothing any more is given up, by name, wherever it stops.
+func TestSilentHost(t *testing.T) {
+	for _, tt := range []struct {
+		silentAfter string
+		words       string
+		do          func(*ssh.Client) error
+	}{
+		{"login", "no answer within", func(c *ssh.Client) error {
+			_, err := c.Run(t.Context(), "true", ssh.Streams{})
+			return err
+		}},
+		{"session", "no answer within", func(c *ssh.Client) error {
+			_, err := c.Run(t.Context(), "true", ssh.Streams{})
+			return err
+		}},
+		{"exec", "no answer within", func(c *ssh.Client) error {
+			_, err := c.DialCommand(t.Context(), "true")
+			return err
+		}},
+		{"keepalive@openssh.com", "no answer within", func(c *ssh.Client) error {
+			_, err := c.Run(t.Context(), "hang", ssh.Streams{})
+			return err
+		}},
+		{"direct-tcpip", "no answer within", func(c *ssh.Client) error {
+			_, err := c.DialContext(t.Context(), "tcp", "127.0.0.1:1")
+			return err
+		}},
+	} {
+		t.Run(tt.silentAfter, func(t *testing.T) {
+			h := newHost(t, func(h *host) { h.silentAfter = tt.silentAfter })
+			c := h.config()
+			c.Timeout = 200 * time.Millisecond
+			err := tt.do(dial(t, h.addr, c))
+			if err == nil || !strings.Contains(err.Error(), tt.words) || !strings.Contains(err.Error(), h.addr) {
+				t.Errorf("%v doesn't say %q and %s", err, tt.words, h.addr)
+			}
+		})
 	}
-	t.Setenv("SSH_AUTH_SOCK", "")
-	if _, err := ssh.Dial(t.Context(), h.addr, c); err == nil || !strings.Contains(err.Error(), "ssh-agent") {
+	t.Run("connection", func(t *testing.T) {
+		h := newHost(t)
+		l, err := net.Listen("tcp", "127.0.0.1:0") // its kernel accepts
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		c := h.config()
+		through := dial(t, h.addr, c)
+		c.Timeout = 100 * time.Millisecond
+		for name, through := range map[string]*ssh.Client{"": nil, " through " + h.addr: through} {
+			c.Through = through
+			_, err = ssh.Dial(t.Context(), l.Addr().String(), c)
+			if err == nil || !strings.Contains(err.Error(), "ssh to "+l.Addr().String()+name+": no answer within 100ms: it took the connection") {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// Who has had enough gets away at once from a host that doesn't.
+func TestInterruptSilentHost(t *testing.T) {
+	h := newHost(t, func(h *host) { h.silentAfter = "login" })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	client := dial(t, h.addr, h.config())
+	done := make(chan error)
+	go func() {
+		_, err := client.Run(ctx, "true", ssh.Streams{})
+		done <- err
+	}()
+	cancel(enough)
+	if err := <-done; !errors.Is(err, enough) {
 		t.Error(err)
 	}
 }
 
-func TestHangingHostTimesOut(t *testing.T) {
+func TestHostThatGoesAway(t *testing.T) {
 	h := newHost(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
-	if err != nil {
-		t.Fatal(err)
+	client := dial(t, h.addr, h.config())
+	if err := client.Ended(); err != nil {
+		t.Error(err)
 	}
-	defer l.Close()
-	c := h.config()
-	c.Timeout = 100 * time.Millisecond
-	begin := time.Now()
-	_, err = ssh.Dial(t.Context(), l.Addr().String(), c)
-	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "100ms") || time.Since(begin) > 3*time.Second {
-		t.Errorf("after %s: %v", time.Since(begin), err)
+	out, said := io.Pipe()
+	go func() {
+		_, _ = io.ReadFull(out, make([]byte, len("here\n"))) // the command runs
+		h.hangUp()
+	}()
+	_, err := client.Run(t.Context(), "speak", ssh.Streams{Stdout: said})
+	if err == nil || !strings.Contains(err.Error(), "ssh to "+h.addr+": ") {
+		t.Error(err)
+	}
+	if err := client.Ended(); err == nil || !strings.Contains(err.Error(), h.addr) {
+		t.Error(err)
 	}
 }
 
@@ -378,12 +215,39 @@ func TestTunnel(t *testing.T) {
 	}
 	// On to another host.
 	onward := h.config()
-	onward.Dial = tunnel.DialContext
+	onward.Through = tunnel
 	client := dial(t, h.addr, onward)
 	if code, err := client.Run(t.Context(), "exit 4", ssh.Streams{}); code != 4 || err != nil {
 		t.Errorf("%d %v", code, err)
 	}
 	if _, err := tunnel.DialContext(t.Context(), "tcp", "127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "through "+h.addr) {
+		t.Error(err)
+	}
+}
+
+// Where sockets aren't forwarded, a command connects.
+func TestTunnelByCommand(t *testing.T) {
+	h := newHost(t, func(h *host) { h.refuses = "direct-streamlocal@openssh.com" })
+	tunnel := dial(t, h.addr, h.config())
+	if _, err := tunnel.DialContext(t.Context(), "unix", "/s"); !ssh.IsRefused(err) || !strings.Contains(err.Error(), "forbidden here") {
+		t.Error(err)
+	}
+	conn, err := tunnel.DialCommand(t.Context(), "cat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(conn, got); err != nil || string(got) != "hello" {
+		t.Errorf("%q %v", got, err)
+	}
+	conn.Close()
+	if conn, err = tunnel.DialCommand(t.Context(), "fail no such socket"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(conn); err == nil || !strings.Contains(err.Error(), h.addr) || !strings.Contains(err.Error(), "no such socket") {
 		t.Error(err)
 	}
 }
