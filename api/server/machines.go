@@ -18,22 +18,25 @@ func (s *Server) listMachines(w http.ResponseWriter, r *http.Request, _ string) 
 	} else if watch {
 		return watchList(s, w, r, machineRows())
 	}
-	page, err := s.freshPage(r)
+	page, err := s.freshPage(r, "machines")
 	if err != nil {
 		return err
 	}
-	out := api.MachinePage{Machines: []api.Machine{}}
-	c := s.cache
+	return answer(w, http.StatusOK, s.cache.machinePage(page))
+}
+
+func (c *cache) machinePage(page page) api.MachinePage {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
+	out := api.MachinePage{Machines: []api.Machine{}}
 	for _, id := range after(c.machines, machine.ID(page.After)) {
 		if len(out.Machines) == page.limit {
-			out.NextPageToken = cursor{After: out.Machines[len(out.Machines)-1].ID}.token()
+			out.NextPageToken = cursor{After: out.Machines[len(out.Machines)-1].ID}.token("machines")
 			break
 		}
 		out.Machines = append(out.Machines, c.machineWire(id))
 	}
-	return answer(w, http.StatusOK, out)
+	return out
 }
 
 // machineWire is a machine as the API shows it: with the operator's words over

@@ -2,54 +2,84 @@ package server
 
 import (
 	"encoding/base64"
-	"encoding/json"
+	"encoding/binary"
+	"hash/crc32"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
-// cursor is what a nextPageToken says: the name after which the next page
-// begins. So an entry that stays is in exactly one page, whatever others come
-// and go between the pages.
+// cursor is what a nextPageToken says: the entry after which the next page
+// begins, there or not. So an entry that stays is in exactly one page, whatever
+// others come and go between the pages.
 type cursor struct {
-	After   string `json:"after"`
-	Machine string `json:"machine,omitempty"` // of the last state of the page
+	After   string // a unit or a machine
+	Machine string // of the last state of the page
 }
 
-func (c cursor) token() string {
-	text, _ := json.Marshal(c) // strings always marshal
-	return base64.RawURLEncoding.EncodeToString(text)
+// maxToken is longer than any token is: names have bounds.
+const maxToken = 1024
+
+// token writes the cursor down, with the list that it is of and a sum over all:
+// one that was cut off, mistyped or taken from another list would else begin
+// somewhere and drop units silently. It is no secret, and any fleetd reads it.
+func (c cursor) token(list string) string {
+	text := list + "\x00" + c.After + "\x00" + c.Machine
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32([]byte(text), crc32.ChecksumIEEE([]byte(text))))
+}
+
+// cursorOf reads a token of the list.
+func cursorOf(token, list string) (cursor, bool) {
+	if len(token) > maxToken {
+		return cursor{}, false
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(raw) < 4 {
+		return cursor{}, false
+	}
+	text, sum := string(raw[:len(raw)-4]), binary.BigEndian.Uint32(raw[len(raw)-4:])
+	parts := strings.Split(text, "\x00")
+	if sum != crc32.ChecksumIEEE([]byte(text)) || len(parts) != 3 || parts[0] != list || parts[1] == "" {
+		return cursor{}, false
+	}
+	return cursor{After: parts[1], Machine: parts[2]}, true
 }
 
 // page is which part of a list is asked for.
 type page struct {
 	cursor
 	limit int
+	query url.Values
 }
 
 // freshPage is how every list begins: what page is asked for, and a memory that
 // holds all that was acknowledged before.
-func (s *Server) freshPage(r *http.Request) (page, error) {
-	p, err := s.pageOf(r)
+func (s *Server) freshPage(r *http.Request, list string) (page, error) {
+	p, err := s.pageOf(r, list)
 	if err != nil {
 		return p, err
 	}
 	return p, s.fresh(r.Context())
 }
 
-func (s *Server) pageOf(r *http.Request) (page, error) {
+func (s *Server) pageOf(r *http.Request, list string) (page, error) {
 	p := page{limit: s.opts.PageSize}
-	q := r.URL.Query()
-	if token := q.Get("nextPageToken"); token != "" {
-		text, err := base64.RawURLEncoding.DecodeString(token)
-		if err == nil {
-			err = json.Unmarshal(text, &p.cursor)
-		}
-		if err != nil || p.After == "" {
-			return p, badRequest("the nextPageToken is none of this API's: begin again without one")
+	var err error
+	if p.query, err = queryOf(r); err != nil {
+		return p, err
+	}
+	if tokens := p.query["nextPageToken"]; len(tokens) > 1 {
+		return p, badRequest("nextPageToken is given %d times", len(tokens))
+	}
+	if token := p.query.Get("nextPageToken"); token != "" {
+		var ok bool
+		if p.cursor, ok = cursorOf(token, list); !ok {
+			return p, badRequest("the nextPageToken is none of this list's: begin again without one")
 		}
 	}
-	if limit := q.Get("limit"); limit != "" {
+	if limit := p.query.Get("limit"); limit != "" {
 		n, err := strconv.Atoi(limit)
 		if err != nil || n < 1 {
 			return p, badRequest("limit=%s: want a number of at least 1", limit)
@@ -57,6 +87,16 @@ func (s *Server) pageOf(r *http.Request) (page, error) {
 		p.limit = min(n, maxPageSize)
 	}
 	return p, nil
+}
+
+// queryOf reads the URL's parameters. What can't be read is refused: without a
+// filter that was meant, an answer would be another question's.
+func queryOf(r *http.Request) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("the URL's parameters: %v", err)
+	}
+	return q, nil
 }
 
 // after gives the part of a sorted list that follows a key, there or not; all of

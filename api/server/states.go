@@ -1,8 +1,8 @@
 package server
 
 import (
-	"cmp"
 	"net/http"
+	"slices"
 
 	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/machine"
@@ -10,58 +10,72 @@ import (
 )
 
 func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) error {
-	onlyUnit, onlyMachine := unit.Name(r.URL.Query().Get("unitName")), machine.ID(r.URL.Query().Get("machineID"))
+	query, err := queryOf(r)
+	if err != nil {
+		return err
+	}
+	onlyUnit, onlyMachine := unit.Name(query.Get("unitName")), machine.ID(query.Get("machineID"))
 	if watch, err := wantsWatch(r); err != nil {
 		return err
 	} else if watch {
 		return watchList(s, w, r, stateRows(onlyUnit, onlyMachine))
 	}
-	page, err := s.freshPage(r)
+	page, err := s.freshPage(r, "state")
 	if err != nil {
 		return err
 	}
-	out := api.UnitStatePage{States: []api.UnitState{}}
-	c := s.cache
+	return answer(w, http.StatusOK, s.cache.statePage(page, onlyUnit, onlyMachine))
+}
+
+// statePage gives a page of the states of a unit and of a machine, or of all if
+// they are empty.
+func (c *cache) statePage(page page, onlyUnit unit.Name, onlyMachine machine.ID) api.UnitStatePage {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
+	out := api.UnitStatePage{States: []api.UnitState{}}
 	names := c.names
 	if onlyUnit != "" {
 		names = []unit.Name{onlyUnit}
 	}
 	// The last unit of the page before may have more states.
 	from := unit.Name(page.After)
-	for _, name := range names {
-		if cmp.Compare(name, from) < 0 {
-			continue
-		}
+	begin, _ := slices.BinarySearch(names, from)
+	for _, name := range names[begin:] {
 		for _, id := range c.visibleStates(name) {
 			if onlyMachine != "" && id != onlyMachine || name == from && string(id) <= page.Machine {
 				continue
 			}
 			if len(out.States) == page.limit {
 				last := out.States[len(out.States)-1]
-				out.NextPageToken = cursor{After: string(last.Name), Machine: last.MachineID}.token()
-				return answer(w, http.StatusOK, out)
+				out.NextPageToken = cursor{After: string(last.Name), Machine: last.MachineID}.token("state")
+				return out
 			}
 			out.States = append(out.States, c.stateWire(name, id))
 		}
 	}
-	return answer(w, http.StatusOK, out)
+	return out
 }
 
 func (s *Server) getState(w http.ResponseWriter, r *http.Request, given string) error {
 	if err := s.fresh(r.Context()); err != nil {
 		return err
 	}
-	c := s.cache
+	out, ok := s.cache.firstState(unit.Name(given))
+	if !ok {
+		return notFound("no machine says anything of unit %s", given)
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+// firstState gives one state of a unit: the API's users of old expect one.
+func (c *cache) firstState(name unit.Name) (api.UnitState, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	name := unit.Name(given)
 	ids := c.visibleStates(name)
 	if len(ids) == 0 {
-		return notFound("no machine says anything of unit %s", name)
+		return api.UnitState{}, false
 	}
-	return answer(w, http.StatusOK, c.stateWire(name, ids[0]))
+	return c.stateWire(name, ids[0]), true
 }
 
 // visibleStates gives the machines that have something to say of a unit: not

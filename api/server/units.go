@@ -13,42 +13,51 @@ func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) err
 	} else if watch {
 		return watchList(s, w, r, unitRows())
 	}
-	page, err := s.freshPage(r)
+	page, err := s.freshPage(r, "units")
 	if err != nil {
 		return err
 	}
-	out := api.UnitPage{Units: []api.Unit{}}
-	c := s.cache
+	return answer(w, http.StatusOK, s.cache.unitPage(page))
+}
+
+func (c *cache) unitPage(page page) api.UnitPage {
 	c.mu.RLock()
+	defer c.mu.RUnlock()
+	out := api.UnitPage{Units: []api.Unit{}}
 	for _, name := range after(c.names, unit.Name(page.After)) {
 		if _, visible := c.unit(name); !visible {
 			continue
 		}
 		if len(out.Units) == page.limit {
-			out.NextPageToken = cursor{After: string(out.Units[len(out.Units)-1].Name)}.token()
+			out.NextPageToken = cursor{After: string(out.Units[len(out.Units)-1].Name)}.token("units")
 			break
 		}
 		out.Units = append(out.Units, c.unitWire(name))
 	}
-	c.mu.RUnlock()
-	return answer(w, http.StatusOK, out)
+	return out
 }
 
 func (s *Server) getUnit(w http.ResponseWriter, r *http.Request, given string) error {
 	if err := s.fresh(r.Context()); err != nil {
 		return err
 	}
-	c := s.cache
+	out, ok := s.cache.unitWithText(unit.Name(given))
+	if !ok {
+		return notFound("unit %s does not exist", given)
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+func (c *cache) unitWithText(name unit.Name) (api.Unit, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	name := unit.Name(given)
 	u, ok := c.unit(name)
 	if !ok {
-		return notFound("unit %s does not exist", name)
+		return api.Unit{}, false
 	}
 	out := c.unitWire(name)
 	out.Text = string(c.view.Files[u.File])
-	return answer(w, http.StatusOK, out)
+	return out, true
 }
 
 func (s *Server) deleteUnit(w http.ResponseWriter, r *http.Request, given string) error {

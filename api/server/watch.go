@@ -53,7 +53,11 @@ func (c *cache) removeWatcher(w *watcher) {
 
 func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ string) error {
 	var names []unit.Name
-	for _, given := range r.URL.Query()["unit"] {
+	query, err := queryOf(r)
+	if err != nil {
+		return err
+	}
+	for _, given := range query["unit"] {
 		name, err := unit.ParseName(given)
 		if err != nil {
 			return invalid(err)
