@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -24,15 +23,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const (
-	// handOverTime bounds handing the units over, below the service's
-	// TimeoutStopSec, so that what is left is still stopped in order.
-	handOverTime = 90 * time.Second
-	// bodyTime is what a client gets to send a request's body.
-	bodyTime = 30 * time.Second
-	// apiGrace is what requests under way get when the API stops.
-	apiGrace = 2 * time.Second
-)
+// handOverTime bounds handing the units over, below the service's
+// TimeoutStopSec, so that what is left is still stopped in order.
+const handOverTime = 90 * time.Second
 
 // node is one host's fleet, wired together: API, engine and agent over one
 // registry and one systemd. fleetd and fleetd dev run the same node.
@@ -128,7 +121,7 @@ func (n *node) run(ctx context.Context, listeners []net.Listener, reload <-chan 
 	})
 	group.Go(func() error { return orEnd(life, srv.Run(life)) })
 	for _, l := range listeners {
-		group.Go(func() error { return serve(life, l, srv) })
+		group.Go(func() error { return srv.Serve(life, l) })
 	}
 	if !n.cfg.DisableEngine {
 		eng := engine.New(engine.Options{
@@ -214,41 +207,6 @@ func (n *node) apply(ctx context.Context, presence *registry.Presence, cfg *conf
 		return
 	}
 	n.log.Info("reloaded: metadata and verbosity apply now, all else at the next restart")
-}
-
-// serve answers on one listener until ctx ends.
-func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: boundBodies(h), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	// Streams end with the base context, at once.
-	s.BaseContext = func(net.Listener) context.Context { return ctx }
-	done := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(done)
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiGrace)
-		defer cancel()
-		if s.Shutdown(grace) != nil {
-			s.Close()
-		}
-	})
-	err := s.Serve(l)
-	if !stop() {
-		<-done
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return fmt.Errorf("the API on %s: %w", l.Addr(), err)
-}
-
-// boundBodies cuts off clients that send a body slowly. A server's ReadTimeout
-// would cut off the streaming watch as well.
-func boundBodies(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // a writer without deadlines is a test's
-		}
-		h.ServeHTTP(w, r)
-	})
 }
 
 // orEnd turns the error of a room that ended because its context did into

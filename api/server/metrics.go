@@ -3,7 +3,6 @@ package server
 import (
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/fleet-project/fleet/api"
@@ -101,10 +100,7 @@ func (w *measuredWriter) status() int {
 // labels names a request's route and method.
 func labels(r *http.Request) (where, method string) {
 	where, method = labelOther, labelOther
-	path := strings.Trim(r.URL.EscapedPath(), "/")
-	for _, prefix := range []string{api.Prefix, api.AliasPrefix} {
-		path = strings.TrimPrefix(path, strings.TrimPrefix(prefix, "/")+"/")
-	}
+	path, _ := below(r.URL.EscapedPath())
 	for _, known := range routes() {
 		if _, ok := match(known.path, path); ok {
 			where = "/" + known.path

@@ -2,20 +2,22 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
-	"mime"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/registry"
+	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
 
 func (s *Server) putUnit(w http.ResponseWriter, r *http.Request, given string) error {
+	if err := wantJSON(r); err != nil {
+		return err
+	}
 	var in api.Unit
 	if err := decodeBody(r, &in); err != nil {
 		return err
@@ -37,52 +39,73 @@ func (s *Server) putUnit(w http.ResponseWriter, r *http.Request, given string) e
 
 // put stores a unit, or changes what is wanted of it.
 func (s *Server) put(ctx context.Context, name unit.Name, target unit.Target, in api.Unit) (code int, err error) {
-	c := s.cache
-	c.mu.RLock()
-	old, exists := c.unit(name)
-	var stored *unit.File
-	if exists {
-		stored = c.file(old.File)
-	}
-	c.mu.RUnlock()
-
 	file, err := fileOf(name, in)
 	if err != nil {
 		return 0, invalid(err)
 	}
-	if file != nil && exists && same(file, stored, in) {
-		file = nil // nothing new in it
-	}
-	if file == nil {
-		if !exists {
-			return 0, &api.Error{Code: http.StatusConflict, Message: "unit " + string(name) + " does not exist: send its text, or its options, to create it"}
-		}
+	old, stored := s.cache.stored(name)
+	switch {
+	case file == nil && stored == nil:
+		return 0, noFile(name)
+	case file == nil:
 		switch {
-		case in.DesiredState == "" && in.Text == "" && len(in.Options) == 0:
+		case in.DesiredState == "":
 			return 0, &api.Error{Code: http.StatusConflict, Message: "nothing to change: send the unit's desiredState, or its file"}
-		case in.DesiredState == "", old.Target == target:
+		case old.Target == target:
 			return http.StatusNoContent, nil
 		}
 		rev, err := s.opts.Registry.SetTarget(ctx, name, target)
+		if errors.Is(err, registry.ErrNotFound) { // by now
+			err = noFile(name)
+		}
 		if err != nil {
 			return 0, err
 		}
 		return http.StatusNoContent, s.seen(ctx, rev)
 	}
-	if err := unit.Validate(name, file); err != nil {
+	code = http.StatusCreated
+	if stored != nil && same(file, stored, in) {
+		if in.DesiredState == "" || old.Target == target {
+			return http.StatusNoContent, nil
+		}
+		// The file is written again with the new state: somebody may be
+		// replacing it at this moment, and a unit must never be half one
+		// request's and half the other's.
+		code, file = http.StatusNoContent, stored
+	} else if err := s.acceptable(name, file); err != nil {
 		return 0, invalid(err)
 	}
-	c.mu.RLock()
-	err = c.cycle(name, file)
-	c.mu.RUnlock()
-	if err != nil {
-		return 0, invalid(err)
-	}
-	_, rev, err := s.opts.Registry.SubmitUnit(ctx, name, file.Text(), target)
+	created, rev, err := s.opts.Registry.SubmitUnit(ctx, name, file.Text(), target)
 	if err != nil {
 		return 0, err
 	}
-	return http.StatusCreated, s.seen(ctx, rev)
+	if created { // the one that was there was destroyed meanwhile
+		code = http.StatusCreated
+	}
+	return code, s.seen(ctx, rev)
+}
+
+// acceptable says what is wrong with a unit.
+func (s *Server) acceptable(name unit.Name, file *unit.File) error {
+	if err := unit.Validate(name, file); err != nil {
+		return err
+	}
+	return s.cache.cycle(name, file)
+}
+
+// stored gives a unit and its file; nil if there is no such unit.
+func (c *cache) stored(name unit.Name) (record.Unit, *unit.File) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	u, exists := c.unit(name)
+	if !exists {
+		return u, nil
+	}
+	return u, c.file(u.File)
+}
+
+func noFile(name unit.Name) error {
+	return &api.Error{Code: http.StatusConflict, Message: fmt.Sprintf("unit %s does not exist: send its text, or its options, to create it", name)}
 }
 
 // checkPut checks what can be told without the cluster. A unit whose file comes
@@ -160,8 +183,10 @@ func invalid(err error) error {
 }
 
 // cycle refuses a unit that would have to be where it is only if it is there
-// already. The cache's lock must be held.
+// already.
 func (c *cache) cycle(name unit.Name, file *unit.File) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	seen := map[unit.Name]bool{}
 	var path []unit.Name
 	var visit func(of unit.Name, f *unit.File) bool
@@ -199,25 +224,4 @@ func (c *cache) cycle(name unit.Name, file *unit.File) error {
 		Option: "[X-Fleet] MachineOf", Msg: "goes in a circle: " + text + string(name),
 		Remedy: "take MachineOf out of one of these units: the others follow it",
 	}}
-}
-
-// decodeBody reads a JSON body.
-func decodeBody(r *http.Request, into any) error {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return &api.Error{Code: http.StatusUnsupportedMediaType, Message: "the body must be application/json"}
-	}
-	body, err := io.ReadAll(r.Body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return &api.Error{Code: http.StatusRequestEntityTooLarge, Message: "the body is larger than any unit may be"}
-	case err != nil:
-		return badRequest("reading the body: %v", err)
-	case !utf8.Valid(body): // encoding/json would replace what isn't, and store that
-		return badRequest("the body isn't UTF-8")
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return badRequest("the body isn't the JSON that is expected here: %v", err)
-	}
-	return nil
 }

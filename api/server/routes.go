@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -37,26 +38,13 @@ func routes() []route {
 	}
 }
 
-// ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.metrics.measured(w, r, s.serve)
-}
-
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/metrics" {
-		s.serveRoute(w, r, "metrics")
+// route finds what a request is for, and has it answered.
+func (s *Server) route(w http.ResponseWriter, r *http.Request) {
+	path, ok := below(r.URL.EscapedPath())
+	if !ok {
+		s.refuse(w, r, notFound("no such path: the API is under %s", api.Prefix))
 		return
 	}
-	for _, prefix := range []string{api.Prefix, api.AliasPrefix} {
-		if rest, ok := strings.CutPrefix(r.URL.EscapedPath(), prefix+"/"); ok {
-			s.serveRoute(w, r, strings.TrimSuffix(rest, "/"))
-			return
-		}
-	}
-	s.refuse(w, r, notFound("no such path: the API is under %s", api.Prefix))
-}
-
-func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request, path string) {
 	for _, route := range routes() {
 		name, ok := match(route.path, path)
 		if !ok {
@@ -70,33 +58,50 @@ func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request, path string)
 		if handle == nil {
 			allowed := strings.Join(route.methods(), ", ")
 			w.Header().Set("Allow", allowed)
-			s.refuse(w, r, &api.Error{Code: http.StatusMethodNotAllowed, Message: r.Method + " is not allowed here, but " + allowed})
+			s.refuse(w, r, &api.Error{Code: http.StatusMethodNotAllowed, Message: fmt.Sprintf("%q is not allowed here, but %s", r.Method, allowed)})
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		if err := handle(s, w, r, name); err != nil {
 			s.refuse(w, r, err)
 		}
 		return
 	}
-	s.refuse(w, r, notFound("no such path: %s", r.URL.Path))
+	s.refuse(w, r, notFound("no such path: %q", r.URL.Path))
 }
 
-// match compares a path, still escaped, with a route's; it gives what stands
-// for N.
-func match(pattern, path string) (name string, ok bool) {
-	want, have := strings.Split(pattern, "/"), strings.Split(path, "/")
-	if len(want) != len(have) {
+// below gives the segments of a path, still escaped, that follow the API's
+// prefix. A slash at the end doesn't count.
+func below(escaped string) (segments []string, ok bool) {
+	for _, s := range strings.Split(strings.TrimSuffix(strings.TrimPrefix(escaped, "/"), "/"), "/") {
+		plain, err := url.PathUnescape(s)
+		if err != nil {
+			return nil, false
+		}
+		segments = append(segments, plain)
+	}
+	if slices.Equal(segments, []string{"metrics"}) {
+		return segments, true
+	}
+	for _, prefix := range [...]string{api.Prefix, api.AliasPrefix} {
+		p := strings.Split(prefix[1:], "/")
+		if len(segments) > len(p) && slices.Equal(segments[:len(p)], p) {
+			return segments[len(p):], true
+		}
+	}
+	return nil, false
+}
+
+// match compares a path with a route's; it gives what stands for N.
+func match(pattern string, path []string) (name string, ok bool) {
+	want := strings.Split(pattern, "/")
+	if len(want) != len(path) {
 		return "", false
 	}
 	for i, segment := range want {
-		plain, err := url.PathUnescape(have[i])
 		switch {
-		case err != nil || plain == "":
-			return "", false
-		case segment == "N":
-			name = plain
-		case segment != plain:
+		case segment == "N" && path[i] != "":
+			name = path[i]
+		case segment != path[i]:
 			return "", false
 		}
 	}

@@ -7,10 +7,8 @@
 // server itself has seen it. While etcd does not answer, neither does the
 // server: 503, with the reason.
 //
-// Whoever listens sets the times a client has for its headers and its body
-// (http.Server.ReadHeaderTimeout, ReadDeadline), and must not set a WriteTimeout:
-// a watch lasts as long as it is wanted. The server itself bounds what a body
-// may be, and cuts off watchers that don't read.
+// Clients that are slow are cut off (serve.go), bodies are bounded and must be
+// unambiguous (body.go), and each error has the same shape.
 package server
 
 import (
@@ -38,8 +36,6 @@ const (
 	defaultPageSize = 100
 	// maxPageSize bounds what a client may ask for.
 	maxPageSize = 5000
-	// maxBody bounds a request's body: a unit file of the largest size, as JSON.
-	maxBody = 4 * unit.MaxFileSize
 )
 
 // Registry is what the server needs of the registry.
@@ -65,6 +61,8 @@ type Options struct {
 	PageSize int
 	Version  string
 	Log      *logrus.Entry
+	// Patience is with clients; what is zero is the default.
+	Patience Patience
 	// Metrics answers GET /metrics; nil: there are none.
 	Metrics http.Handler
 	// Registerer takes the server's own metrics; nil: none.
@@ -76,6 +74,7 @@ type Options struct {
 type Server struct {
 	opts      Options
 	log       *logrus.Entry
+	patience  Patience
 	cache     *cache
 	explainer *explainer
 	metrics   metrics
@@ -89,7 +88,9 @@ func New(opts Options) *Server {
 	if opts.Log == nil {
 		opts.Log = logrus.NewEntry(logrus.StandardLogger())
 	}
-	s := &Server{opts: opts, log: opts.Log, cache: newCache(), metrics: newMetrics(opts.Registerer)}
+	s := &Server{
+		opts: opts, log: opts.Log, patience: opts.Patience.orDefault(), cache: newCache(), metrics: newMetrics(opts.Registerer),
+	}
 	s.explainer = newExplainer(s.cache, opts.AgentTTL)
 	return s
 }
@@ -200,7 +201,7 @@ func answer(w http.ResponseWriter, code int, v any) error {
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var e *api.Error
 	if !errors.As(err, &e) {
-		s.log.WithError(err).Errorf("%s %s", r.Method, r.URL.Path)
+		s.log.WithError(err).Errorf("%s %q", r.Method, r.URL.Path)
 		e = &api.Error{Code: http.StatusInternalServerError, Message: err.Error()}
 	}
 	if e.RetryAfter > 0 {

@@ -40,11 +40,7 @@ func newFixture(t *testing.T, opts server.Options) *fixture {
 	c.SetMachine(machine.Machine{ID: node1, IP: "10.0.0.1", Hostname: "one", Metadata: map[string]string{"region": "eu"}})
 	c.SetMachine(machine.Machine{ID: node2, IP: "10.0.0.2", Hostname: "two", Metadata: map[string]string{"region": "us"}})
 	socket := strings.TrimPrefix(c.Serve(t, opts), "unix://")
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &fixture{t: t, cluster: c, client: &http.Client{Transport: transport}}
+	return &fixture{t: t, cluster: c, client: clientOf(t, socket)}
 }
 
 // do sends a request; a path without a leading slash is under the prefix.

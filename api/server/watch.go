@@ -64,6 +64,9 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ string) error {
 		}
 		names = append(names, name)
 	}
+	if r.ContentLength != 0 {
+		return badRequest("a watch takes no body")
+	}
 	if len(names) == 0 {
 		return badRequest("say what to watch: ?unit=NAME, as often as you like")
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"maps"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,13 +85,11 @@ func (c *Cluster) Serve(t testing.TB, opts server.Options) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx }}
 	var running sync.WaitGroup
 	running.Go(func() { _ = s.Run(ctx) })
-	running.Go(func() { _ = h.Serve(l) })
+	running.Go(func() { _ = s.Serve(ctx, l) })
 	t.Cleanup(func() {
 		cancel()
-		h.Close()
 		running.Wait()
 		os.RemoveAll(dir)
 	})
