@@ -60,7 +60,7 @@ func operate(rt *rapid.T, t *testing.T, r *Registry, s *etcdtest.Server, link *e
 	case "destroy":
 		_, _ = r.DestroyUnit(t.Context(), name)
 	case "cordon":
-		_, _ = r.UpdateOverrides(t.Context(), id, func(o *record.Overrides) error { o.Cordoned = !o.Cordoned; return nil })
+		_, _ = r.UpdateOverrides(t.Context(), []machine.ID{id}, func(_ machine.ID, o *record.Overrides) error { o.Cordoned = !o.Cordoned; return nil })
 	case "place":
 		s.Put(t, r.keys.placement(key), encode(record.Spec{Target: unit.TargetLaunched, Restart: rapid.Uint64Range(0, 3).Draw(rt, "restart")}))
 	case "state":

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -90,24 +89,6 @@ func (r *Registry) DestroyUnit(ctx context.Context, name unit.Name) (rev int64, 
 	})
 }
 
-// UpdateOverrides changes the operator's words on a machine. It may call change
-// more than once, each time with what is stored by then.
-func (r *Registry) UpdateOverrides(ctx context.Context, id machine.ID, change func(*record.Overrides) error) (rev int64, err error) {
-	return update(ctx, r, r.keys.overrides(id), func(old *record.Overrides) (*record.Overrides, []clientv3.Op, error) {
-		next := record.Overrides{}
-		if old != nil {
-			next = *old
-		}
-		if err := change(&next); err != nil {
-			return nil, nil, err
-		}
-		if old == nil && encode(next) == encode(record.Overrides{}) {
-			return nil, nil, nil
-		}
-		return &next, nil, nil
-	})
-}
-
 func (r *Registry) updateUnit(ctx context.Context, name unit.Name, change func(old *record.Unit) (*record.Unit, []clientv3.Op, error)) (int64, error) {
 	return update(ctx, r, r.keys.unit(name), change)
 }
@@ -150,7 +131,7 @@ func update[T any](ctx context.Context, r *Registry, key string, change func(old
 		if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
 			old, stored, modified = new(T), string(kvs[0].Value), kvs[0].ModRevision
 			if err := json.Unmarshal(kvs[0].Value, old); err != nil {
-				return 0, fmt.Errorf("etcd key %s holds what fleet cannot read (%w): put a sound value there or delete it", key, err)
+				return 0, unreadableKey(key, err)
 			}
 		}
 	}

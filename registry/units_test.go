@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/etcdtest"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
@@ -177,7 +178,7 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			if _, err := r.UpdateOverrides(t.Context(), "m", func(o *record.Overrides) error {
+			if _, err := r.UpdateOverrides(t.Context(), []machine.ID{"m"}, func(_ machine.ID, o *record.Overrides) error {
 				if o.Metadata == nil {
 					o.Metadata = map[string]string{}
 				}
@@ -258,7 +259,7 @@ func TestUpdateOverrides(t *testing.T) {
 		{"clear again", func(o *record.Overrides) error { *o = record.Overrides{}; return nil }, nil, false},
 	} {
 		before := latest(r, s, t)
-		rev, err := r.UpdateOverrides(t.Context(), "m", tc.change)
+		rev, err := r.UpdateOverrides(t.Context(), []machine.ID{"m"}, func(_ machine.ID, o *record.Overrides) error { return tc.change(o) })
 		if !errors.Is(err, tc.err) || tc.err == nil && err != nil {
 			t.Fatalf("%s: %v", tc.name, err)
 		}
@@ -267,6 +268,46 @@ func TestUpdateOverrides(t *testing.T) {
 		}
 		if err == nil && rev < latest(r, s, t) {
 			t.Errorf("%s: revision %d", tc.name, rev)
+		}
+	}
+}
+
+func TestUpdateOverridesOfManyIsAllOrNothing(t *testing.T) {
+	r, s := fresh(t)
+	var ids []machine.ID
+	for i := range MaxOverridesTogether {
+		ids = append(ids, machine.ID(fmt.Sprintf("m%03d", i)))
+	}
+	set := func(value string, refuse machine.ID) func(machine.ID, *record.Overrides) error {
+		return func(id machine.ID, o *record.Overrides) error {
+			o.Metadata = map[string]string{"disk": value}
+			if id == refuse {
+				return errors.New("refused")
+			}
+			return nil
+		}
+	}
+	before := latest(r, s, t)
+	if _, err := r.UpdateOverrides(t.Context(), ids, set("ssd", ids[len(ids)-1])); err == nil || latest(r, s, t) != before {
+		t.Errorf("%v; wrote: %v", err, latest(r, s, t) != before)
+	}
+	if _, err := r.UpdateOverrides(t.Context(), append(ids, "one-more"), set("ssd", "")); err == nil || latest(r, s, t) != before {
+		t.Errorf("one too many: %v; wrote: %v", err, latest(r, s, t) != before)
+	}
+	// Two at once, over each other: one comes after the other on every machine.
+	var wg sync.WaitGroup
+	for _, value := range []string{"ssd", "hdd"} {
+		wg.Go(func() {
+			if _, err := r.UpdateOverrides(t.Context(), ids, set(value, "")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	first := stored[record.Overrides](t, s, r.keys.overrides(ids[0])).Metadata["disk"]
+	for _, id := range ids {
+		if got := stored[record.Overrides](t, s, r.keys.overrides(id)).Metadata["disk"]; got != first || got == "" {
+			t.Fatalf("%s has %q, %s has %q", id, got, ids[0], first)
 		}
 	}
 }

@@ -48,7 +48,7 @@ type Registry interface {
 	SetTarget(ctx context.Context, name unit.Name, target unit.Target) (rev int64, err error)
 	RestartUnit(ctx context.Context, name unit.Name) (rev int64, err error)
 	DestroyUnit(ctx context.Context, name unit.Name) (rev int64, err error)
-	UpdateOverrides(ctx context.Context, id machine.ID, change func(*record.Overrides) error) (rev int64, err error)
+	UpdateOverrides(ctx context.Context, ids []machine.ID, change func(machine.ID, *record.Overrides) error) (rev int64, err error)
 }
 
 // Options say what a server works with.

@@ -83,15 +83,19 @@ func (c *Cluster) changeUnit(name unit.Name, change func(*record.Unit)) (int64, 
 }
 
 // UpdateOverrides is the registry's.
-func (c *Cluster) UpdateOverrides(_ context.Context, id machine.ID, change func(*record.Overrides) error) (int64, error) {
+func (c *Cluster) UpdateOverrides(_ context.Context, ids []machine.ID, change func(machine.ID, *record.Overrides) error) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.errDown(); err != nil {
 		return 0, err
 	}
-	o := c.view.Overrides[id]
-	if err := change(&o); err != nil {
-		return 0, err
+	var changes []record.Change
+	for _, id := range ids {
+		o := c.view.Overrides[id]
+		if err := change(id, &o); err != nil {
+			return 0, err
+		}
+		changes = append(changes, record.OverridesChange{ID: id, New: &o})
 	}
-	return c.write(record.OverridesChange{ID: id, New: &o}), nil
+	return c.write(changes...), nil
 }
