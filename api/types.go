@@ -195,19 +195,21 @@ type MachineState struct {
 	Error string `json:"error,omitempty"`
 }
 
-// UnitPage, UnitStatePage and MachinePage are what lists answer. NextPageToken
-// asks for the page after; it is empty on the last.
-type (
-	UnitPage struct {
-		Units         []Unit `json:"units"`
-		NextPageToken string `json:"nextPageToken,omitempty"`
-	}
-	UnitStatePage struct {
-		States        []UnitState `json:"states"`
-		NextPageToken string      `json:"nextPageToken,omitempty"`
-	}
-	MachinePage struct {
-		Machines      []Machine `json:"machines"`
-		NextPageToken string    `json:"nextPageToken,omitempty"`
-	}
-)
+// UnitPage is a page of units.
+type UnitPage struct {
+	Units []Unit `json:"units"`
+	// NextPageToken asks for the page after; it is empty on the last.
+	NextPageToken string `json:"nextPageToken,omitempty"`
+}
+
+// UnitStatePage is a page of states.
+type UnitStatePage struct {
+	States        []UnitState `json:"states"`
+	NextPageToken string      `json:"nextPageToken,omitempty"`
+}
+
+// MachinePage is a page of machines.
+type MachinePage struct {
+	Machines      []Machine `json:"machines"`
+	NextPageToken string    `json:"nextPageToken,omitempty"`
+}

@@ -9,3 +9,6 @@ func Routes() map[string][]string {
 	}
 	return out
 }
+
+// MaxWatches is how many watches may be open at once.
+const MaxWatches = maxWatches

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -10,31 +11,46 @@ import (
 )
 
 const (
-	// writeTime is how long a watcher may leave a line unread.
-	writeTime = 30 * time.Second
 	// glance is how often a watch looks at what tells by no event: whether etcd
 	// answers, and why a unit still has no place.
 	glance = time.Second
+	// maxWatches bounds how many watches may be open at once: each holds what it
+	// has told.
+	maxWatches = 1000
 )
+
+// beginWatch says whether there may be one more watch; its end is to be called
+// when it is over.
+func (s *Server) beginWatch(r *http.Request) (end func(), err error) {
+	if r.ContentLength != 0 { // it would have to come within the time for bodies
+		return nil, badRequest("a watch takes no body")
+	}
+	if s.watches.Add(1) > maxWatches {
+		s.watches.Add(-1)
+		return nil, &api.Error{Code: http.StatusServiceUnavailable, RetryAfter: 10 * time.Second, Message: fmt.Sprintf("%d watches are open at this fleetd: end some, or ask another", maxWatches)}
+	}
+	return func() { s.watches.Add(-1) }, nil
+}
 
 // lines is an answer that goes on: one JSON object a line, for as long as the
 // client stays.
 type lines struct {
-	out     *json.Encoder
-	control *http.ResponseController
-	spoke   time.Time
+	out      *json.Encoder
+	control  *http.ResponseController
+	patience time.Duration // with a client that leaves a line unread
+	spoke    time.Time
 }
 
 // newLines begins the answer. It gives nil for a request that wants no more
 // than the headers.
-func newLines(w http.ResponseWriter, r *http.Request) *lines {
+func newLines(w http.ResponseWriter, r *http.Request, patience time.Duration) *lines {
 	w.Header().Set("Content-Type", api.StreamType)
 	w.Header().Set("X-Accel-Buffering", "no") // for proxies: pass each line on at once
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	return &lines{out: json.NewEncoder(w), control: http.NewResponseController(w)}
+	return &lines{out: json.NewEncoder(w), control: http.NewResponseController(w), patience: patience}
 }
 
 // send writes a line and has it sent at once.
@@ -48,7 +64,7 @@ func (l *lines) send(v any) error {
 func (l *lines) write(v any) error {
 	l.spoke = time.Now()
 	// A client that doesn't read is cut off, rather than waited for.
-	_ = l.control.SetWriteDeadline(time.Now().Add(writeTime)) // a writer without deadlines is a test's
+	_ = l.control.SetWriteDeadline(time.Now().Add(l.patience)) // a writer without deadlines is a test's
 	return l.out.Encode(v)
 }
 

@@ -13,7 +13,7 @@ func (s *Server) listMachines(w http.ResponseWriter, r *http.Request, _ string) 
 	} else if watch {
 		return watchList(s, w, r, machineRows())
 	}
-	page, err := s.freshPage(r, "machines")
+	page, err := s.freshPage(r, machineList)
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func (c *cache) machinePage(page page) api.MachinePage {
 	out := api.MachinePage{Machines: []api.Machine{}}
 	for _, id := range after(c.machines, machine.ID(page.After)) {
 		if len(out.Machines) == page.limit {
-			out.NextPageToken = cursor{After: out.Machines[len(out.Machines)-1].ID}.token("machines")
+			out.NextPageToken = cursor{After: out.Machines[len(out.Machines)-1].ID}.token(machineList)
 			break
 		}
 		out.Machines = append(out.Machines, c.machineWire(id))

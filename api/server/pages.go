@@ -25,13 +25,13 @@ const maxToken = 1024
 // token writes the cursor down, with the list that it is of and a sum over all:
 // one that was cut off, mistyped or taken from another list would else begin
 // somewhere and drop units silently. It is no secret, and any fleetd reads it.
-func (c cursor) token(list string) string {
-	text := list + "\x00" + c.After + "\x00" + c.Machine
+func (c cursor) token(list listKind) string {
+	text := string(list) + "\x00" + c.After + "\x00" + c.Machine
 	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32([]byte(text), crc32.ChecksumIEEE([]byte(text))))
 }
 
 // cursorOf reads a token of the list.
-func cursorOf(token, list string) (cursor, bool) {
+func cursorOf(token string, list listKind) (cursor, bool) {
 	if len(token) > maxToken {
 		return cursor{}, false
 	}
@@ -41,7 +41,7 @@ func cursorOf(token, list string) (cursor, bool) {
 	}
 	text, sum := string(raw[:len(raw)-4]), binary.BigEndian.Uint32(raw[len(raw)-4:])
 	parts := strings.Split(text, "\x00")
-	if sum != crc32.ChecksumIEEE([]byte(text)) || len(parts) != 3 || parts[0] != list || parts[1] == "" {
+	if sum != crc32.ChecksumIEEE([]byte(text)) || len(parts) != 3 || parts[0] != string(list) || parts[1] == "" {
 		return cursor{}, false
 	}
 	return cursor{After: parts[1], Machine: parts[2]}, true
@@ -56,7 +56,7 @@ type page struct {
 
 // freshPage is how every list begins: what page is asked for, and a memory that
 // holds all that was acknowledged before.
-func (s *Server) freshPage(r *http.Request, list string) (page, error) {
+func (s *Server) freshPage(r *http.Request, list listKind) (page, error) {
 	p, err := s.pageOf(r, list)
 	if err != nil {
 		return p, err
@@ -64,7 +64,7 @@ func (s *Server) freshPage(r *http.Request, list string) (page, error) {
 	return p, s.fresh(r.Context())
 }
 
-func (s *Server) pageOf(r *http.Request, list string) (page, error) {
+func (s *Server) pageOf(r *http.Request, list listKind) (page, error) {
 	p := page{limit: s.opts.PageSize}
 	var err error
 	if p.query, err = queryOf(r); err != nil {

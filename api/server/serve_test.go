@@ -101,6 +101,61 @@ func TestSlowReadersHoldUpNobody(t *testing.T) {
 	}
 }
 
+// A watcher that reads nothing is cut off too, once what it was told fills its
+// socket.
+func TestSlowWatchersAreCutOff(t *testing.T) {
+	for _, path := range []string{"watch?unit=a.service", "units?watch=true"} {
+		t.Run(path, func(t *testing.T) {
+			c := servertest.New(t)
+			c.SetMachine(machine.Machine{ID: node1, IP: "10.0.0.1"})
+			opts := hurried()
+			opts.Registry = c
+			l := listening(t)
+			serveOn(t, server.New(opts), l)
+			raw(t, l.Addr().String(), "GET /fleet/v1/"+path+" HTTP/1.1\r\nHost: f\r\n\r\n")
+			cutOff := <-l.accepted
+			f := &fixture{t: t, cluster: c, client: clientOf(t, l.Addr().String())}
+			for i := 0; ; i++ {
+				select {
+				case <-cutOff:
+					return
+				default:
+					text := fmt.Sprintf("[Unit]\nDescription=%d\n# %s\n", i, strings.Repeat("x", 1000))
+					f.want(201, "PUT", "units/a.service", body(m{"text": text, "desiredState": "launched"}), "")
+				}
+			}
+		})
+	}
+}
+
+func TestWatchesAreBounded(t *testing.T) {
+	c := servertest.New(t)
+	socket := strings.TrimPrefix(c.Serve(t, server.Options{}), "unix://")
+	f := &fixture{t: t, cluster: c, client: clientOf(t, socket)}
+	var open []net.Conn
+	for range server.MaxWatches {
+		conn := raw(t, socket, "GET /fleet/v1/machines?watch=true HTTP/1.1\r\nHost: f\r\n\r\n")
+		if status, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(status, "200") {
+			t.Fatal(status, err)
+		}
+		open = append(open, conn)
+	}
+	f.want(503, "GET", "units?watch=true", "", "watches are open")
+	f.want(503, "GET", "watch?unit=a.service", "", "watches are open")
+	f.want(200, "GET", "units", "", "")
+	open[0].Close()
+	for { // until the server has noticed
+		resp, err := f.client.Get("http://f/fleet/v1/units?watch=true")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode == 200 {
+			return
+		}
+	}
+}
+
 // broken is a registry with a mistake in it.
 type broken struct{ *servertest.Cluster }
 

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/fleet-project/fleet/api"
@@ -77,6 +78,7 @@ type Server struct {
 	patience  Patience
 	cache     *cache
 	explainer *explainer
+	watches   atomic.Int64 // that are open
 	metrics   metrics
 }
 

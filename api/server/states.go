@@ -20,7 +20,7 @@ func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) er
 	} else if watch {
 		return watchList(s, w, r, stateRows(onlyUnit, onlyMachine))
 	}
-	page, err := s.freshPage(r, "state")
+	page, err := s.freshPage(r, stateList)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (c *cache) statePage(page page, onlyUnit unit.Name, onlyMachine machine.ID)
 			}
 			if len(out.States) == page.limit {
 				last := out.States[len(out.States)-1]
-				out.NextPageToken = cursor{After: string(last.Name), Machine: last.MachineID}.token("state")
+				out.NextPageToken = cursor{After: string(last.Name), Machine: last.MachineID}.token(stateList)
 				return out
 			}
 			out.States = append(out.States, c.stateWire(name, id))

@@ -13,7 +13,7 @@ func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) err
 	} else if watch {
 		return watchList(s, w, r, unitRows())
 	}
-	page, err := s.freshPage(r, "units")
+	page, err := s.freshPage(r, unitList)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (c *cache) unitPage(page page) api.UnitPage {
 			continue
 		}
 		if len(out.Units) == page.limit {
-			out.NextPageToken = cursor{After: string(out.Units[len(out.Units)-1].Name)}.token("units")
+			out.NextPageToken = cursor{After: string(out.Units[len(out.Units)-1].Name)}.token(unitList)
 			break
 		}
 		out.Units = append(out.Units, c.unitWire(name))

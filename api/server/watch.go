@@ -64,9 +64,6 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ string) error {
 		}
 		names = append(names, name)
 	}
-	if r.ContentLength != 0 {
-		return badRequest("a watch takes no body")
-	}
 	if len(names) == 0 {
 		return badRequest("say what to watch: ?unit=NAME, as often as you like")
 	}
@@ -75,11 +72,16 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, _ string) error {
 	if err := s.fresh(r.Context()); err != nil {
 		return err
 	}
+	end, err := s.beginWatch(r)
+	if err != nil {
+		return err
+	}
+	defer end()
 	watcher := newWatcher(names)
 	s.cache.addWatcher(watcher)
 	defer s.cache.removeWatcher(watcher)
 	watcher.touchAll()
-	out := newLines(w, r)
+	out := newLines(w, r, s.patience.Answer)
 	if out == nil {
 		return nil
 	}

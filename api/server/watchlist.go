@@ -94,7 +94,10 @@ func machineRows() rows[api.Machine] {
 
 // wantsWatch reports whether a list is to be watched rather than given in pages.
 func wantsWatch(r *http.Request) (bool, error) {
-	q := r.URL.Query()
+	q, err := queryOf(r)
+	if err != nil {
+		return false, err
+	}
 	given := q.Get("watch")
 	if given == "" {
 		return false, nil
@@ -114,10 +117,15 @@ func watchList[T any](s *Server, w http.ResponseWriter, r *http.Request, of rows
 	if err := s.fresh(r.Context()); err != nil {
 		return err
 	}
+	end, err := s.beginWatch(r)
+	if err != nil {
+		return err
+	}
+	defer end()
 	changed := newPending[record.Key]()
 	s.cache.addListWatcher(of.kind, changed)
 	defer s.cache.removeListWatcher(of.kind, changed)
-	out := newLines(w, r)
+	out := newLines(w, r, s.patience.Answer)
 	if out == nil {
 		return nil
 	}
