@@ -47,21 +47,12 @@ func (s *Server) put(ctx context.Context, name unit.Name, target unit.Target, in
 	switch {
 	case file == nil && stored == nil:
 		return 0, noFile(name)
+	case file == nil && in.DesiredState == "":
+		return 0, &api.Error{Code: http.StatusConflict, Message: "nothing to change: send the unit's desiredState, or its file"}
+	case file == nil && old.Target == target:
+		return http.StatusNoContent, nil
 	case file == nil:
-		switch {
-		case in.DesiredState == "":
-			return 0, &api.Error{Code: http.StatusConflict, Message: "nothing to change: send the unit's desiredState, or its file"}
-		case old.Target == target:
-			return http.StatusNoContent, nil
-		}
-		rev, err := s.opts.Registry.SetTarget(ctx, name, target)
-		if errors.Is(err, registry.ErrNotFound) { // by now
-			err = noFile(name)
-		}
-		if err != nil {
-			return 0, err
-		}
-		return http.StatusNoContent, s.seen(ctx, rev)
+		return s.setTarget(ctx, name, target)
 	}
 	code = http.StatusCreated
 	if stored != nil && same(file, stored, in) {
@@ -83,6 +74,17 @@ func (s *Server) put(ctx context.Context, name unit.Name, target unit.Target, in
 		code = http.StatusCreated
 	}
 	return code, s.seen(ctx, rev)
+}
+
+func (s *Server) setTarget(ctx context.Context, name unit.Name, target unit.Target) (code int, err error) {
+	rev, err := s.opts.Registry.SetTarget(ctx, name, target)
+	if errors.Is(err, registry.ErrNotFound) { // by now
+		err = noFile(name)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return http.StatusNoContent, s.seen(ctx, rev)
 }
 
 // acceptable says what is wrong with a unit.
