@@ -109,7 +109,7 @@ func forFleet1(u Unit) (Unit, error) {
 	if err != nil {
 		return u, err
 	}
-	u.Options, u.Text = f.Options(), ""
+	u.Options, u.Text = f.WrittenOptions(), ""
 	return u, nil
 }
 

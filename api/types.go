@@ -10,7 +10,8 @@ import (
 // Unit is a unit file and what is wanted of it.
 type Unit struct {
 	Name unit.Name `json:"name"`
-	// Options is the unit file as assignments. A client may send them instead
+	// Options is the unit file as assignments, values that go on over lines with
+	// their backslashes and line breaks. A client may send them instead
 	// of Text; fleet then writes the file.
 	Options      []unit.Option `json:"options,omitempty"`
 	DesiredState unit.Target   `json:"desiredState,omitempty"`

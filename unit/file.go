@@ -29,7 +29,8 @@ type File struct {
 	text     string
 	hash     Hash
 	options  []Option
-	problems Problems // what FromOptions found; Validate and Requirements report it
+	written  map[int]string // by index: the value of an option that goes on over lines, as it is written
+	problems Problems       // what FromOptions found; Validate and Requirements report it
 }
 
 // Parse reads a unit file's text the way systemd does. It refuses what systemd
@@ -143,9 +144,25 @@ func (p *parser) assignment(text string, line int) {
 		p.file.problem(line, label(p.section, ""), fmt.Sprintf("%q has a byte order mark before it", abridge(text)),
 			"remove it: only a file's first bytes may be one")
 	default:
+		p.keepWritten()
 		p.file.options = append(p.file.options,
 			Option{Section: p.section, Name: name, Value: strings.TrimLeft(value, space), Line: line})
 	}
+}
+
+// keepWritten keeps the value that is read now as it stands in the text, if it
+// goes on over lines. One that ends in a backslash goes on in nothing, and could
+// not be written anew so.
+func (p *parser) keepWritten() {
+	_, value, _ := strings.Cut(p.lexer.written, "=")
+	value = strings.TrimSpace(value)
+	if value == "" || continues(value) {
+		return
+	}
+	if p.file.written == nil {
+		p.file.written = map[int]string{}
+	}
+	p.file.written[len(p.file.options)] = value
 }
 
 // checkSection says what is wrong with a section's name.
@@ -218,6 +235,17 @@ func (f *File) Hash() Hash { return f.hash }
 
 // Options lists every assignment in the order of the text, empty ones too.
 func (f *File) Options() []Option { return slices.Clone(f.options) }
+
+// WrittenOptions is Options with values that go on over several lines as they
+// are written, backslashes, line breaks and all: this is how fleet 1.0 knows
+// them.
+func (f *File) WrittenOptions() []Option {
+	out := f.Options()
+	for i, value := range f.written {
+		out[i].Value = value
+	}
+	return out
+}
 
 // Values lists what an option that may be given several times is set to. An
 // empty assignment resets the list, as in systemd.

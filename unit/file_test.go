@@ -154,6 +154,26 @@ func TestServiceType(t *testing.T) {
 	}
 }
 
+func TestWrittenOptions(t *testing.T) {
+	for _, c := range []struct {
+		name, text, want string // of the first option
+	}{
+		{"one line", "[A]\nb = c d \n", "c d"},
+		{"continued", "[A]\nb=/bin/sh -c \"x; \\\n    exec y\"\nc=d\n", "/bin/sh -c \"x; \\\n    exec y\""},
+		{"continued twice", "[A]\nb= c \\\n d \\\n e  \n", "c \\\n d \\\n e"},
+		{"ends in an empty line", "[A]\nb=c \\\n\nc=d\n", "c"},
+		{"ends with the file", "[A]\nb=c \\", "c"},
+	} {
+		f := parse(c.text)
+		if got := f.WrittenOptions()[0]; got.Value != c.want || got.Name != "b" {
+			t.Errorf("%s: %q is %q, want %q", c.name, got.Name, got.Value, c.want)
+		}
+		if !cmp.Equal(FromOptions(f.WrittenOptions()).Values("A", "b"), f.Values("A", "b")) {
+			t.Errorf("%s: written, it is %q; read, %q", c.name, FromOptions(f.WrittenOptions()).Values("A", "b"), f.Values("A", "b"))
+		}
+	}
+}
+
 func TestFileIsImmutable(t *testing.T) {
 	text, err := os.ReadFile("testdata/typical.service")
 	if err != nil {

@@ -19,6 +19,9 @@ type lexer struct {
 	rest   string
 	line   int  // number of the physical line read last
 	bomCut bool // systemd tolerates one byte order mark, not two
+	// written is the logical line read last as it stands in the text; empty if
+	// it is of one physical line.
+	written string
 }
 
 // physical gives the next line without its end. Like systemd's own reader it
@@ -52,7 +55,15 @@ func (l *lexer) physical() (string, bool) {
 // line that it begins in. An unfinished continuation ends with the file.
 func (l *lexer) next() (text string, line int, ok bool) {
 	var joined strings.Builder
+	var from string // the text from the logical line on
+	l.written = ""
+	defer func() {
+		if joined.Len() > 0 {
+			l.written = from[:len(from)-len(l.rest)]
+		}
+	}()
 	for {
+		rest := l.rest
 		s, more := l.physical()
 		if !more {
 			return strings.Trim(joined.String(), space), line, line > 0
@@ -64,7 +75,7 @@ func (l *lexer) next() (text string, line int, ok bool) {
 			s, l.bomCut = s[len(bom):], true
 		}
 		if line == 0 {
-			line = l.line
+			line, from = l.line, rest
 		}
 		if continues(s) {
 			joined.WriteString(s[:len(s)-1])

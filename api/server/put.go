@@ -150,7 +150,7 @@ func fileOf(name unit.Name, in api.Unit) (*unit.File, error) {
 		_, err = unit.ParseFor(name, []byte(in.Text)) // what else is wrong with it
 		return nil, err
 	}
-	if len(in.Options) > 0 && !sameOptions(f.Options(), in.Options) {
+	if len(in.Options) > 0 && !sameOptions(f.Options(), unit.FromOptions(in.Options).Options()) {
 		return nil, errors.New("the body's text and its options say different things: send only one of them")
 	}
 	return f, nil

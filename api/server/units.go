@@ -99,7 +99,7 @@ func (s *Server) restartUnit(w http.ResponseWriter, r *http.Request, given strin
 func (c *cache) unitWire(name unit.Name) api.Unit {
 	u := c.view.Units[name]
 	out := api.Unit{
-		Name: name, Options: c.file(u.File).Options(), Hash: u.File,
+		Name: name, Options: c.file(u.File).WrittenOptions(), Hash: u.File,
 		DesiredState: u.Target, CurrentState: c.current(name),
 	}
 	if out.Options == nil {
