@@ -213,11 +213,13 @@ func TestErrorsAreTold(t *testing.T) {
 		place("ssh.service", launched(r.cluster.file(sleeper))),
 		place("bad.service", launched(r.cluster.file(badText))),
 		place("lost.service", launched(unit.HashOf([]byte("lost")))),
+		place("busy.socket", launched(r.cluster.file(busyText))),
 	)
 	defer clock.run()()
 	told("ssh.service", "error", "failed", "belongs to this host")
 	told("bad.service", "loaded", "inactive", "bad unit file setting")
 	told("lost.service", "error", "failed", "isn't in etcd")
+	told("busy.socket", "loaded", "inactive", "refused to start")
 
 	r.cluster.file("lost")
 	r.cluster.await(t, "found", is("lost.service", unit.TargetLaunched, "active"))

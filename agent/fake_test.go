@@ -235,6 +235,13 @@ func (f *fakeSystemd) starting(verb string, name unit.Name) (job <-chan string, 
 		if u.loaded == "" {
 			u.loaded = text
 		}
+		if text == busyText { // as a socket is whose service runs
+			refused := make(chan string, 1)
+			refused <- systemd.JobFailed
+			close(refused)
+			job = refused
+			return nil
+		}
 		if verb == "restart" || u.active != "active" && u.active != "activating" {
 			u.runs++
 			u.text = u.loaded
@@ -351,4 +358,8 @@ func (f *fakeSystemd) happens(name unit.Name, active string) {
 	}
 }
 
-const badText = "[Service]\nType=simple\n"
+// Units that can't be loaded, and that won't be started.
+const (
+	badText  = "[Service]\nType=simple\n"
+	busyText = "[Socket]\nListenStream=1\n"
+)

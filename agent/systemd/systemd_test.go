@@ -365,3 +365,23 @@ func TestForeignUnits(t *testing.T) {
 		t.Error(err, refused)
 	}
 }
+
+// systemd makes up any slice that it is asked about: one that nothing uses is
+// free to be taken.
+func TestSlices(t *testing.T) {
+	c, ctx := dial(t)
+	const text = "[Unit]\nDescription=ours\n[Slice]\nTasksMax=100\n"
+	put(ctx, t, c, File{"ours.slice", []byte(text)})
+	var description string
+	if r := start(ctx, t, c, "ours.slice"); r != JobDone {
+		t.Errorf("job: %s", r)
+	} else if err := c.property(ctx, "ours.slice", unitIface, "Description", &description); err != nil || description != "ours" {
+		t.Errorf("systemd has %q, %v", description, err)
+	}
+	put(ctx, t, c, File{"user.service", []byte(sleeper + "Slice=used.slice\n")})
+	start(ctx, t, c, "user.service")
+	refused, err := c.Claim(ctx, []File{{"used.slice", []byte(text)}})
+	if err != nil || refused["used.slice"] == nil {
+		t.Error(err, refused)
+	}
+}
