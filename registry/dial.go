@@ -71,8 +71,8 @@ type Registry struct {
 	leases map[machine.ID]clientv3.LeaseID // of each machine's keys, as last seen
 	doubts chan struct{}                   // closed when followers shall start over
 	said   map[string]int64                // unreadable keys, at the revision at which it was said
-	// presence is the lease of this host's presence.
-	presence lifetime
+
+	presence atomic.Pointer[Presence] // that the metrics tell of; nil before Join
 }
 
 // Dial prepares the connection to etcd. It does not wait for it: etcd may be

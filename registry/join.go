@@ -41,7 +41,7 @@ func (r *Registry) Join(ctx context.Context, m machine.Machine, ttl time.Duratio
 	for {
 		err := p.join(ctx)
 		if err == nil {
-			r.setLifetime(lifetime{p.renewed, ttl})
+			r.presence.Store(p)
 			return p, nil
 		}
 		var duplicate *DuplicateMachineError

@@ -47,12 +47,6 @@ const (
 // eventKinds name the changes by what they are about.
 var eventKinds = []string{"cluster", "file", "unit", "placement", "state", "machine", "overrides"}
 
-// lifetime tells of the lease of this host's presence.
-type lifetime struct {
-	renewed time.Time
-	ttl     time.Duration
-}
-
 func newMetrics(r *Registry, reg prometheus.Registerer) metrics {
 	m := metrics{
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -115,30 +109,27 @@ func newMetrics(r *Registry, reg prometheus.Registerer) metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "fleet_registry_lease_remaining_seconds",
 			Help: "For how long etcd keeps this host's lease at least, if it is renewed no more; 0 while the host isn't in the cluster.",
-		}, func() float64 { return r.lifetime().left(time.Now()).Seconds() }),
+		}, func() float64 { left, _ := r.lifetime(); return left.Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "fleet_registry_lease_ttl_seconds",
 			Help: "The time of this host's lease (agent_ttl); 0 while the host isn't in the cluster.",
-		}, func() float64 { return r.lifetime().ttl.Seconds() }))
+		}, func() float64 { _, ttl := r.lifetime(); return ttl.Seconds() }))
 	return m
 }
 
-// left is how long etcd keeps the lease at least.
-func (l lifetime) left(now time.Time) time.Duration {
-	return max(0, l.ttl-now.Sub(l.renewed))
-}
-
-// lifetime is zero while the host isn't in the cluster.
-func (r *Registry) lifetime() lifetime {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.presence
-}
-
-func (r *Registry) setLifetime(l lifetime) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.presence = l
+// lifetime tells of the lease of this host's presence: how long etcd keeps it at
+// least, and its full time. Both are 0 while the host isn't in the cluster.
+func (r *Registry) lifetime() (left, ttl time.Duration) {
+	p := r.presence.Load()
+	if p == nil {
+		return 0, 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left {
+		return 0, 0
+	}
+	return max(0, p.ttl-time.Since(p.renewed)), p.ttl
 }
 
 // measure is a client's interceptor: it sees every round trip, also those that

@@ -9,7 +9,6 @@ import (
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -42,13 +41,7 @@ func valueOf(t *testing.T, g prometheus.Gatherer, name, label string) float64 {
 		}
 		for _, m := range f.GetMetric() {
 			if l := m.GetLabel(); len(l) == 0 && label == "" || len(l) == 1 && l[0].GetValue() == label {
-				switch f.GetType() {
-				case dto.MetricType_COUNTER:
-					return m.GetCounter().GetValue()
-				case dto.MetricType_GAUGE:
-					return m.GetGauge().GetValue()
-				}
-				return float64(m.GetHistogram().GetSampleCount())
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}
 	}

@@ -115,7 +115,6 @@ func (p *Presence) renew(ctx context.Context) error {
 		p.mu.Lock()
 		p.renewed = sent
 		p.mu.Unlock()
-		p.r.setLifetime(lifetime{sent, p.ttl})
 	}
 	return p.flush(ctx)
 }
@@ -143,7 +142,6 @@ func (p *Presence) rejoin(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lease, p.renewed = next.lease, next.renewed
-	p.r.setLifetime(lifetime{p.renewed, p.ttl})
 	for name := range p.states {
 		p.dirty[name] = true
 	}
@@ -368,7 +366,6 @@ func (p *Presence) Leave(ctx context.Context) error {
 	lease := p.lease
 	p.left = true
 	p.mu.Unlock()
-	p.r.setLifetime(lifetime{})
 	if err := p.r.revoke(ctx, lease); err != nil {
 		return fmt.Errorf("ending this machine's lease (it runs out by itself in %s): %w", p.ttl, err)
 	}
