@@ -56,6 +56,10 @@ $(GOLANGCI):
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')
 
+.PHONY: docs
+docs: ## what is made of the commands themselves: docs/fleetctl.md, dist/man, dist/completions
+	go test -count=1 -run 'TestReferenceIsCurrent|TestManPagesAreCurrent' ./fleetctl ./fleetd -update
+
 .PHONY: bench
 bench: build ## speed, in ratios to a floor measured in the same run (as root: on real hosts too)
 	go test -run '^$$' -bench . -benchtime 1s $$(go list ./... | grep -v '/functional')

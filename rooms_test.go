@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"functional/demo":       {"functional/platform", "functional/cluster"},
 	"functional":            {"api", "functional/platform", "functional/cluster"},
 	"examples/echo":         {},
+	"manual":                {},
 }
 
 // onlyIn says which rooms alone may import a library: what it speaks is those

@@ -7,8 +7,12 @@ import (
 
 func (c *cli) catCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:               "cat UNIT...",
-		Short:             "Print units as they are stored",
+		Use:   "cat UNIT...",
+		Short: "Print units as they are stored",
+		Long: `Prints the text of units' files as the cluster has it, byte for byte, comments and
+all.`,
+		Example: `  fleetctl cat web.service
+  fleetctl cat web.service | diff - web.service`,
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

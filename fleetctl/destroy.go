@@ -14,7 +14,10 @@ func (c *cli) destroyCommand() *cobra.Command {
 		Use:   "destroy UNIT...",
 		Short: "Stop units and remove them from the cluster",
 		Long: `Has each unit stopped everywhere and forgotten. Waits until it has stopped;
-with --no-block it doesn't.`,
+with --no-block it doesn't. Units that don't exist are told of, and are no failure.
+The local unit file stays.`,
+		Example: `  fleetctl destroy web.service
+  fleetctl destroy 'web@*'`,
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.destroy(cmd.Context(), args, block)

@@ -27,6 +27,10 @@ func (c *cli) journalCommand() *cobra.Command {
 		Short: "Print the last lines of units' logs",
 		Long: `Runs 'journalctl' for each unit on every machine that it is on: here, or by SSH.
 With --follow it goes on as lines come, of all of them at once.`,
+		Example: `  fleetctl journal web.service
+  fleetctl journal --follow 'web@*'
+  fleetctl journal --lines 1000 --output json web | jq .MESSAGE`,
+		Annotations:       exits("journalctl's; of several, the highest. 1 if a unit is on no machine."),
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.journal(cmd.Context(), args, opts)

@@ -100,6 +100,9 @@ keeps them running when hosts die, and says what runs where.
 
 Every global flag can be set in the environment too: --request-timeout as
 FLEETCTL_REQUEST_TIMEOUT, and so on.`,
+		Example: `  fleetctl start web.service
+  fleetctl list-units
+  fleetctl journal --follow web.service`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version,

@@ -16,6 +16,8 @@ func (c *cli) restartCommand() *cobra.Command {
 		Short: "Have systemd restart units where they are",
 		Long: `Has the systemd of each machine that runs a unit restart it: a global unit's on
 every machine. One that is loaded is started. Waits until they run.`,
+		Example: `  fleetctl restart web.service
+  fleetctl restart 'web@*'`,
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.restart(cmd.Context(), args, block)

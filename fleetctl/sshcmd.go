@@ -19,12 +19,15 @@ type sshOptions struct {
 func (c *cli) sshCommand() *cobra.Command {
 	var opts sshOptions
 	cmd := &cobra.Command{
-		Use:   "ssh [MACHINE or UNIT] [COMMAND...]",
+		Use:   "ssh [flags] [MACHINE or UNIT] [COMMAND...]",
 		Short: "Open a shell on a machine, or run a command there",
 		Long: `Connects to a machine by SSH: the one named (by the beginning of its id, its
 address or its name), or the one that a unit is on. Without a command it opens
 a shell. Commands and arguments go to the machine's shell as they are.`,
-		Example:           "  fleetctl ssh web.service\n  fleetctl ssh -m 29f8a1c3 uptime",
+		Example: `  fleetctl ssh web.service
+  fleetctl ssh -m 29f8a1c3 uptime
+  fleetctl ssh web.service docker ps --all`,
+		Annotations:       exits("The remote command's, or the shell's. 1 if the machine can't be reached."),
 		ValidArgsFunction: c.completeSSH,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.ssh(cmd.Context(), args, opts)

@@ -17,8 +17,17 @@ func (c *cli) startCommand() *cobra.Command {
 		Short: "Start units somewhere in the cluster",
 		Long: `Has each unit placed on a machine and started by its systemd, first storing it in
 the cluster if need be. Waits until systemd says that it runs; a oneshot, until
-it is done. A unit that no machine takes is explained, and waited for.`,
-		Example:           "  fleetctl start web.service\n  fleetctl start web@{1..3}",
+it is done. A unit that no machine takes is explained, machine by machine, and
+waited for. One that fails is told of with systemd's result and the last lines of
+its log. One that runs already stays as it is; with --replace it gets the local
+file's text and is restarted once, where it is if it still fits there.
+
+A global unit is on every machine that it fits: fleetctl does not wait for it.`,
+		Example: `  fleetctl start web.service
+  fleetctl start web@{1..3}                 # of the template web@.service
+  fleetctl start --replace units/web.service
+  fleetctl start --block-attempts 30 db     # wait for a minute at most`,
+		Annotations:       exits("0 if all units run (a oneshot: are done) or were asked to without waiting, else 1."),
 		ValidArgsFunction: c.completeFilesAndUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.ensure(cmd.Context(), args, opts, block)

@@ -13,7 +13,10 @@ func (c *cli) statusCommand() *cobra.Command {
 		Use:   "status UNIT...",
 		Short: "Show what systemd says of units, on the machines that they are on",
 		Long: `Runs 'systemctl status' for each unit on every machine that it is on: here, or by
-SSH. The exit code is systemctl's: 0 for a running unit, 3 for one that isn't.`,
+SSH. A global unit is shown on each machine, or on the one that --machine names.`,
+		Example: `  fleetctl status web.service
+  fleetctl status --machine 29f8a1c3 metrics`,
+		Annotations:       exits("systemctl's: 0 for a unit that runs, 3 for one that doesn't; of several, the highest. 1 if a unit is on no machine."),
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.status(cmd.Context(), args, opts)

@@ -15,7 +15,10 @@ func (c *cli) stopCommand() *cobra.Command {
 		Use:   "stop UNIT...",
 		Short: "Stop units; they stay loaded where they are",
 		Long: `Has systemd stop each unit. It stays on its machine, loaded, and 'start' starts it
-there. Waits until it has stopped.`,
+there. Waits until it has stopped. Units that don't exist are told of, and are no
+failure.`,
+		Example: `  fleetctl stop web.service
+  fleetctl stop 'web@*'                     # all that the cluster has`,
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.lower(cmd.Context(), args, lowering{

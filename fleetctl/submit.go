@@ -11,8 +11,11 @@ func (c *cli) submitCommand() *cobra.Command {
 		Use:   "submit UNIT...",
 		Short: "Store units in the cluster",
 		Long: `Stores unit files in the cluster, without scheduling them. A file with a mistake
-is refused, and nothing is stored.`,
-		Example:           "  fleetctl submit web@.service db.service",
+is refused with its line, and nothing is stored. What is in the cluster already
+stays as it is; a local file that differs is warned of. With --replace it takes
+the unit's place, if that is inactive.`,
+		Example: `  fleetctl submit web@.service db.service
+  fleetctl submit --replace units/web@.service`,
 		ValidArgsFunction: c.completeFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.ensure(cmd.Context(), args, opts, blocking{none: true})

@@ -35,6 +35,10 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usagef("%s\nRun '%s --help' for its flags.", msg, cmd.CommandPath())
 }
 
+// exits is the annotation by which a command's reference says how it exits,
+// where that is not as all commands do.
+func exits(how string) map[string]string { return map[string]string{"exit codes": how} }
+
 // wanted says in words what a flag takes.
 func wanted(f *pflag.Flag) string {
 	switch {

@@ -10,8 +10,11 @@ import (
 func (c *cli) versionCommand() *cobra.Command {
 	full := false
 	cmd := &cobra.Command{
-		Use:               "version",
-		Short:             "Print the version",
+		Use:   "version",
+		Short: "Print the version",
+		Long:  "Prints fleetctl's own version. That of each machine's fleetd is a column of list-machines.",
+		Example: `  fleetctl version --full
+  fleetctl list-machines --fields machine,version`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
