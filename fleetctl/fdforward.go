@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"net"
 	"strings"
@@ -15,7 +16,7 @@ func (c *cli) fdForwardCommand() *cobra.Command {
 		Use:    "fd-forward SOCKET",
 		Short:  "Connect standard input and output to a unix socket",
 		Hidden: true,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("fd-forward takes one argument, a socket's path")
 			}
@@ -24,6 +25,8 @@ func (c *cli) fdForwardCommand() *cobra.Command {
 				return failf("fd-forward: %v", err)
 			}
 			defer conn.Close()
+			stop := context.AfterFunc(cmd.Context(), func() { conn.Close() })
+			defer stop()
 			go func() { // ends with the process at the latest: a read of standard input can't be interrupted
 				_, _ = io.Copy(conn, c.stdin) // what goes wrong shows in the answer
 				if half, ok := conn.(*net.UnixConn); ok {

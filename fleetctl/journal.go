@@ -50,8 +50,12 @@ func (c *cli) journal(ctx context.Context, args []string, opts journalOptions) e
 		return err
 	}
 	var places []place
-	for _, subj := range all {
-		found, err := c.locate(ctx, subj.name, opts.machine, "running")
+	statuses, err := c.settled(ctx, namesOf(all))
+	if err != nil {
+		return err
+	}
+	for _, status := range statuses {
+		found, err := c.locate(ctx, status, opts.machine, "running")
 		if err != nil {
 			return err
 		}
@@ -85,12 +89,13 @@ func (c *cli) journalOf(ctx context.Context, p place, opts journalOptions, strea
 	return c.runOn(ctx, onHost{machine: p.machine, sshPort: opts.sshPort, sudo: opts.sudo}, argv, streams)
 }
 
-// followAll follows several logs at once, each line with its origin.
+// followAll follows several logs at once, each line with its origin. One that
+// ends is told of at once; the others go on.
 func (c *cli) followAll(ctx context.Context, places []place, opts journalOptions) error {
-	var mu sync.Mutex // of standard output
+	var mu sync.Mutex // of the output, and worst
 	var all sync.WaitGroup
-	errs := make([]error, len(places))
-	for i, p := range places {
+	worst := 0
+	for _, p := range places {
 		all.Go(func() {
 			r, w := io.Pipe()
 			var copying sync.WaitGroup
@@ -107,16 +112,24 @@ func (c *cli) followAll(ctx context.Context, places []place, opts journalOptions
 					}
 				}
 			})
-			_, errs[i] = c.journalOf(ctx, p, opts, ssh.Streams{Stdout: w, Stderr: c.stderr})
+			code, err := c.journalOf(ctx, p, opts, ssh.Streams{Stdout: w, Stderr: c.stderr})
 			w.Close()
 			copying.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && ctx.Err() == nil {
+				c.errorf("%v", err)
+				code = exitFailed
+			}
+			worst = max(worst, code)
 		})
 	}
 	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if worst > 0 {
+		return &exitError{code: worst}
 	}
 	return nil
 }

@@ -15,63 +15,98 @@ type place struct {
 	machine api.Machine
 }
 
-// locate finds the machines that a unit is on: each of them, or those whose id
-// begins with only. none is what to say when it is on no machine at all.
-func (c *cli) locate(ctx context.Context, name unit.Name, only, none string) ([]place, error) {
-	client, err := c.client(ctx)
+// settled gives what the cluster knows of units, once it has decided about them
+// and their machines have said how they are; or as it is after the time that a
+// request may take.
+func (c *cli) settled(ctx context.Context, names []unit.Name) ([]api.UnitStatus, error) {
+	s, err := c.follow(ctx, names)
 	if err != nil {
 		return nil, err
 	}
-	states, err := client.States(ctx, api.StateFilter{Unit: name})
-	if err != nil {
-		return nil, err
-	}
-	if len(states) == 0 {
-		if _, err := client.Unit(ctx, name); api.IsNotFound(err) {
-			return nil, failf("Unit %s does not exist.", name)
+	defer s.close()
+	patience, cancel := context.WithTimeout(ctx, seconds(c.flags.requestTimeout))
+	defer cancel()
+	for slices.ContainsFunc(names, func(n unit.Name) bool { return unsettled(s.latest[n]) }) {
+		if _, err := s.next(patience); patience.Err() != nil && ctx.Err() == nil {
+			break
 		} else if err != nil {
 			return nil, err
 		}
-		return nil, failf("Unit %s does not appear to be %s.", name, none)
+	}
+	out := make([]api.UnitStatus, len(names))
+	for i, n := range names {
+		out[i] = s.latest[n]
+	}
+	return out, nil
+}
+
+// unsettled reports whether more will soon be known of a unit: it was started a
+// moment ago.
+func unsettled(s api.UnitStatus) bool {
+	if !s.Exists || s.DesiredState == unit.TargetInactive || s.Explanation != nil {
+		return false
+	}
+	return len(s.Placements) == 0 || slices.ContainsFunc(s.Placements, func(p api.Placement) bool {
+		return p.Target != unit.TargetNone && !slices.ContainsFunc(s.States, func(m api.MachineState) bool { return m.MachineID == p.MachineID })
+	})
+}
+
+// machinesOf gives the ids of the machines that a unit is on, sorted.
+func machinesOf(s api.UnitStatus) []string {
+	var ids []string
+	for _, p := range s.Placements {
+		if p.Target != unit.TargetNone {
+			ids = append(ids, p.MachineID)
+		}
+	}
+	for _, m := range s.States { // it may still be where it must go
+		if m.Target != unit.TargetNone {
+			ids = append(ids, m.MachineID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// locate finds the machines that a unit is on: each of them, or those whose id
+// begins with only. none is what to say when it is on no machine at all.
+func (c *cli) locate(ctx context.Context, status api.UnitStatus, only, none string) ([]place, error) {
+	if !status.Exists {
+		return nil, failf("Unit %s does not exist.", status.Unit)
 	}
 	machines, err := c.machines(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []place
-	for _, s := range states {
-		if m, known := machines[s.MachineID]; known && strings.HasPrefix(m.ID, only) {
-			out = append(out, place{unit: name, machine: m})
+	for _, id := range machinesOf(status) {
+		if m, known := machines[id]; known && strings.HasPrefix(id, only) {
+			out = append(out, place{unit: status.Unit, machine: m})
 		}
 	}
-	if len(out) == 0 {
-		return nil, failf("Unit %s does not appear to be %s on machine %s.", name, none, only)
+	switch x := status.Explanation; {
+	case len(out) > 0:
+		return out, nil
+	case only != "":
+		return nil, failf("Unit %s does not appear to be %s on machine %s.", status.Unit, none, only)
+	case x != nil:
+		return nil, failf("Unit %s does not appear to be %s.\n%s For more: fleetctl explain %s", status.Unit, none, x.Summary, status.Unit)
 	}
-	return out, nil
+	return nil, failf("Unit %s does not appear to be %s.", status.Unit, none)
 }
 
-// findMachine finds a machine by the beginning of its id, its address or its
-// name.
-func (c *cli) findMachine(ctx context.Context, given string) (*api.Machine, error) {
+// findMachines finds machines by the beginning of their ids, their address or
+// their name.
+func (c *cli) findMachines(ctx context.Context, given string) ([]api.Machine, error) {
 	client, err := c.client(ctx)
 	if err != nil {
 		return nil, err
 	}
 	all, err := client.Machines(ctx)
-	if err != nil {
-		return nil, err
-	}
 	given = strings.TrimSuffix(given, "...")
-	matching := slices.DeleteFunc(all, func(m api.Machine) bool {
-		return !strings.HasPrefix(m.ID, given) && m.PrimaryIP != given && m.Hostname != given
-	})
-	switch {
-	case given == "" || len(matching) == 0:
-		return nil, nil
-	case len(matching) > 1:
-		return nil, failf("%s matches %d machines: give more of the machine's id", given, len(matching))
-	}
-	return &matching[0], nil
+	return slices.DeleteFunc(all, func(m api.Machine) bool {
+		return given == "" || !strings.HasPrefix(m.ID, given) && m.PrimaryIP != given && m.Hostname != given
+	}), err
 }
 
 // machines gives the cluster's machines by id.

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/unit"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 type sshOptions struct {
@@ -30,6 +32,16 @@ a shell. Commands and arguments go to the machine's shell as they are.`,
 		Annotations:       exits("The remote command's, or the shell's. 1 if the machine can't be reached."),
 		ValidArgsFunction: c.completeSSH,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if opts.machine == "" && opts.unit == "" && len(args) > 0 {
+				// As with ssh, flags may follow the machine; and fleet 1.0 wanted
+				// a -- there, before a command that has flags.
+				if err := cmd.ParseFlags(args[1:]); errors.Is(err, pflag.ErrHelp) {
+					return cmd.Help()
+				} else if err != nil {
+					return flagError(cmd, err)
+				}
+				args = append(args[:1:1], cmd.Flags().Args()...)
+			}
 			return c.ssh(cmd.Context(), args, opts)
 		},
 	}
@@ -45,31 +57,14 @@ a shell. Commands and arguments go to the machine's shell as they are.`,
 }
 
 func (c *cli) ssh(ctx context.Context, args []string, opts sshOptions) error {
-	if opts.machine != "" && opts.unit != "" {
-		return usagef("Both a machine and a unit are given: one of them says where")
-	}
-	var m *api.Machine
-	var err error
-	switch {
-	case opts.machine != "":
-		m, err = c.findMachine(ctx, opts.machine)
-	case opts.unit != "":
-		m, err = c.machineOf(ctx, opts.unit)
-	case len(args) == 0:
-		return usagef("Provide a machine or a unit: fleetctl ssh MACHINE")
-	default:
-		if m, err = c.findMachine(ctx, args[0]); m == nil && err == nil {
-			m, err = c.machineOf(ctx, args[0])
-		}
-		args = args[1:]
-	}
+	m, err := c.sshTarget(ctx, args, opts)
 	if err != nil {
 		return err
 	}
-	if m == nil {
-		return failf("Unable to proceed: could not find matching unit or machine")
+	if opts.machine == "" && opts.unit == "" {
+		args = args[1:]
 	}
-	client, err := c.sshTo(ctx, onHost{machine: *m, sshPort: opts.port, forward: opts.forward})
+	client, err := c.sshTo(ctx, onHost{machine: m, sshPort: opts.port, forward: opts.forward})
 	if err != nil {
 		return err
 	}
@@ -88,28 +83,67 @@ func (c *cli) ssh(ctx context.Context, args []string, opts sshOptions) error {
 	return err
 }
 
-// machineOf finds the machine that a unit is on; nil if there is none.
-func (c *cli) machineOf(ctx context.Context, arg string) (*api.Machine, error) {
+// sshTarget finds the machine that is meant.
+func (c *cli) sshTarget(ctx context.Context, args []string, opts sshOptions) (api.Machine, error) {
+	var byMachine, byUnit []api.Machine
+	var err error
+	given := ""
+	switch {
+	case opts.machine != "" && opts.unit != "":
+		return api.Machine{}, usagef("Both a machine and a unit are given: one of them says where")
+	case opts.machine != "":
+		given = opts.machine
+		byMachine, err = c.findMachines(ctx, given)
+	case opts.unit != "":
+		given = opts.unit
+		byUnit, err = c.machinesByUnit(ctx, given)
+	case len(args) == 0:
+		return api.Machine{}, usagef("Provide a machine or a unit: fleetctl ssh MACHINE")
+	default:
+		given = args[0]
+		if byMachine, err = c.findMachines(ctx, given); err == nil {
+			byUnit, err = c.machinesByUnit(ctx, given)
+		}
+	}
+	switch {
+	case err != nil:
+		return api.Machine{}, err
+	case len(byMachine) == 1 && len(byUnit) > 0:
+		return api.Machine{}, failf("Unable to proceed: %s is both a machine and a unit: say --machine %[1]s or --unit %[1]s", given)
+	case len(byMachine) == 1:
+		return byMachine[0], nil
+	case len(byUnit) == 1:
+		return byUnit[0], nil
+	case len(byUnit) > 1:
+		return api.Machine{}, failf("Unable to proceed: unit %s is on %d machines: name one with --machine", given, len(byUnit))
+	case len(byMachine) > 1:
+		return api.Machine{}, failf("Unable to proceed: %s matches %d machines: give more of the machine's id", given, len(byMachine))
+	}
+	return api.Machine{}, failf("Unable to proceed: could not find matching unit or machine")
+}
+
+// machinesByUnit finds the machines that a unit is on, if that is a unit.
+func (c *cli) machinesByUnit(ctx context.Context, arg string) ([]api.Machine, error) {
 	name, err := unit.ParseName(unit.WithDefaultType(arg))
 	if err != nil {
-		return nil, nil // then it is no unit either
+		return nil, nil // then it is none
 	}
-	client, err := c.client(ctx)
+	all, err := c.settled(ctx, []unit.Name{name})
 	if err != nil {
 		return nil, err
 	}
-	states, err := client.States(ctx, api.StateFilter{Unit: name})
-	if err != nil || len(states) == 0 {
-		return nil, err
-	}
-	if len(states) > 1 {
-		return nil, failf("Unit %s is on %d machines: name one with --machine", name, len(states))
+	ids := machinesOf(all[0])
+	if len(ids) == 0 {
+		return nil, nil
 	}
 	machines, err := c.machines(ctx)
-	if m, known := machines[states[0].MachineID]; known {
-		return &m, err
+	var out []api.Machine
+	for _, id := range ids {
+		if m, known := machines[id]; known {
+			out = append(out, m)
+		}
 	}
-	return nil, err
+	return out, err
 }
 
 func (c *cli) completeSSH(cmd *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {

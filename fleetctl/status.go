@@ -8,22 +8,32 @@ import (
 )
 
 func (c *cli) statusCommand() *cobra.Command {
-	var opts hostOptions
+	var opts statusOptions
 	cmd := &cobra.Command{
 		Use:   "status UNIT...",
 		Short: "Show what systemd says of units, on the machines that they are on",
 		Long: `Runs 'systemctl status' for each unit on every machine that it is on: here, or by
-SSH. A global unit is shown on each machine, or on the one that --machine names.`,
+SSH. A global unit is shown on each machine, or on the one that --machine names.
+
+With --output it prints what the cluster knows instead, and asks no machine: one
+entry for each unit on each machine, and one for a unit that is on none.`,
 		Example: `  fleetctl status web.service
-  fleetctl status --machine 29f8a1c3 metrics`,
-		Annotations:       exits("systemctl's: 0 for a unit that runs, 3 for one that doesn't; of several, the highest. 1 if a unit is on no machine."),
+  fleetctl status --machine 29f8a1c3 metrics
+  fleetctl status -o json 'web@*'`,
+		Annotations:       exits("systemctl's: 0 for a unit that runs, 3 for one that doesn't; of several, the highest. 1 if a unit is on no machine. With --output 3 if a unit is not active somewhere, or on no machine."),
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.status(cmd.Context(), args, opts)
 		},
 	}
-	opts.addTo(c, cmd)
+	opts.hostOptions.addTo(c, cmd)
+	opts.addOutput(cmd)
 	return cmd
+}
+
+type statusOptions struct {
+	hostOptions
+	listing
 }
 
 // hostOptions are for commands that run on hosts.
@@ -38,14 +48,24 @@ func (o *hostOptions) addTo(c *cli, cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("machine", c.completeMachines) // the flag has just been made
 }
 
-func (c *cli) status(ctx context.Context, args []string, opts hostOptions) error {
-	all, err := c.subjectsOf(ctx, args)
+func (c *cli) status(ctx context.Context, args []string, opts statusOptions) error {
+	if err := opts.check(); err != nil {
+		return err
+	}
+	subjects, err := c.subjectsOf(ctx, args)
 	if err != nil {
 		return err
 	}
+	all, err := c.settled(ctx, namesOf(subjects))
+	if err != nil {
+		return err
+	}
+	if opts.output != "" {
+		return c.statusData(ctx, all, opts)
+	}
 	worst, first := 0, true
-	for _, subj := range all {
-		places, err := c.locate(ctx, subj.name, opts.machine, "loaded")
+	for _, status := range all {
+		places, err := c.locate(ctx, status, opts.machine, "loaded")
 		if err != nil {
 			return err
 		}

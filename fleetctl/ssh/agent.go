@@ -19,7 +19,7 @@ func agentKeys(p *patience) (signers []ssh.Signer, done func(), err error) {
 	const remedy = "start one (eval $(ssh-agent)) and give it a key (ssh-add)"
 	socket := agentSocket()
 	if socket == "" {
-		return nil, nil, errors.New("no SSH agent is running (SSH_AUTH_SOCK is not set): " + remedy)
+		return nil, nil, errors.New("no SSH agent is running: " + remedy)
 	}
 	p.waitFor("the SSH agent at " + socket + " (SSH_AUTH_SOCK) hangs")
 	conn, err := (&net.Dialer{}).DialContext(p, "unix", socket)
