@@ -127,7 +127,7 @@ func judgeLaunched(st api.MachineState, s api.UnitStatus) outcome {
 		}
 		return o
 	}
-	return outcome{began: true, waiting: fmt.Sprintf("%s (%s) on %s", st.Active, st.Sub, where)}
+	return outcome{began: true, waiting: fmt.Sprintf("its start on %s: %s (%s)", where, st.Active, st.Sub)}
 }
 
 func judgeLoaded(st api.MachineState, _ api.UnitStatus) outcome {

@@ -75,6 +75,7 @@ func (c *cli) restart(ctx context.Context, args []string, block blocking) error 
 			c.printf("Unit %s %s on %s", st.name, did, o.on)
 			c.sayIdle(ctx, st.name, o)
 		},
+		undo: giveUp,
 	}
 	if err := w.run(ctx, steps); err != nil {
 		return err

@@ -104,10 +104,13 @@ func (c *cli) awaitStart(ctx context.Context, s *session, steps []*step, opts en
 			c.printf("Unit %s %s on %s", st.name, opts.target, o.on)
 			c.sayIdle(ctx, st.name, o)
 		},
-		undo: func(name unit.Name) string { return "To give it up: fleetctl unload " + string(name) },
+		undo: giveUp,
 	}
 	return w.run(ctx, steps)
 }
+
+// giveUp tells how to have fleet no longer try.
+func giveUp(name unit.Name) string { return "To give it up: fleetctl unload " + string(name) }
 
 // ensured judges whether the unit is what was asked for, with the text and the
 // restart that were sent.
