@@ -131,6 +131,7 @@ type Agent struct {
 
 	mu     sync.Mutex
 	health error
+	units  int
 
 	core      *core
 	life      context.Context // Run's
@@ -192,6 +193,13 @@ func (a *Agent) Health() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.health
+}
+
+// Units is how many units fleet has on this host.
+func (a *Agent) Units() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.units
 }
 
 // Run takes over what an earlier agent has left and then follows the schedule
@@ -324,13 +332,17 @@ func (a *Agent) turn(now time.Time) time.Time {
 // report makes the loop's view visible outside of it.
 func (a *Agent) report() {
 	health := a.core.suspended()
+	active, units := a.core.count(), 0
+	for _, n := range active {
+		units += n
+	}
 	a.mu.Lock()
-	a.health = health
+	a.health, a.units = health, units
 	a.mu.Unlock()
 	a.metrics.suspended.Set(flag(a.core.lost(health)))
 	a.metrics.cutOff.Set(flag(a.core.reach != reachable))
 	a.metrics.pending.Set(float64(a.active))
-	a.metrics.counted(a.core.count())
+	a.metrics.counted(active)
 	if len(a.emptied) > 0 && a.core.empty() && len(a.pending) == 0 && !a.putting {
 		for _, c := range a.emptied {
 			close(c)

@@ -29,6 +29,27 @@ const noteEvery = 20
 // Machine, TTL and Dir.
 func Guard(ctx context.Context, opts Options) error { return newGuard(opts).Run(ctx) }
 
+// Abandon stops all units of an earlier fleetd, for a host that leaves before it
+// could join: nobody would look after them any more, and once that one's lease
+// has ended the cluster starts them elsewhere. It takes the options that Guard
+// does; when ctx ends it gives up.
+func Abandon(ctx context.Context, opts Options) error {
+	a := newGuard(opts)
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(running) }()
+	a.post(func(time.Time) { a.core.leave() })
+	err := a.waitEmpty(ctx)
+	stop()
+	if end := <-ended; end != nil {
+		return end
+	}
+	if err != nil {
+		return fmt.Errorf("units still run on this host: %w", err)
+	}
+	return nil
+}
+
 // newGuard makes an agent that follows nobody, and so is told to do nothing.
 func newGuard(opts Options) *Agent {
 	opts.Registry, opts.Metrics = nil, nil

@@ -44,20 +44,28 @@ type Engine struct {
 	opts    Options
 	log     *logrus.Entry
 	metrics *metrics
+
+	mu sync.Mutex
 	// safetyNet is the time between comparisons. Each gives machines that are
 	// missing their time anew: it must come after that has passed.
 	safetyNet time.Duration
-
-	mu      sync.Mutex
-	trouble error // why the leader changes nothing, nil when all is well
+	trouble   error     // why the leader changes nothing, nil when all is well
+	leads     time.Time // since when; zero if it doesn't
+	planning  time.Time // since when the planner thinks; zero if it doesn't
 }
 
 // New makes an engine; Run starts it.
 func New(opts Options) *Engine {
-	return &Engine{
-		opts: opts, log: opts.Log, metrics: newMetrics(opts.Metrics),
-		safetyNet: max(opts.SafetyNet, minSafetyNet, 2*opts.AgentTTL),
-	}
+	e := &Engine{opts: opts, log: opts.Log, metrics: newMetrics(opts.Metrics)}
+	e.SetSafetyNet(opts.SafetyNet)
+	return e
+}
+
+// SetSafetyNet changes the time between comparisons, from the next one on.
+func (e *Engine) SetSafetyNet(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.safetyNet = max(d, minSafetyNet, 2*e.opts.AgentTTL)
 }
 
 // leaderTTL is well below the agents' TTL: when a leader's host dies, the next
@@ -96,10 +104,14 @@ func (e *Engine) turn(ctx context.Context) error {
 	}()
 	e.log.Info("this engine leads the cluster")
 	census, end := e.metrics.leading()
+	e.mu.Lock()
+	e.leads = time.Now()
+	e.mu.Unlock()
 	defer func() {
 		end()
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		e.leads = time.Time{}
 		e.trouble = nil // the next leader's, if it lasts
 	}()
 	return e.lead(ctx, lead, census)

@@ -87,7 +87,10 @@ func (l *leader) follow(ctx context.Context) error {
 	defer cancel()
 	following.Go(func() { _ = l.opts.Registry.Follow(ctx, in.put) }) // ends with ctx only: put never fails
 
-	net := time.NewTimer(l.safetyNet)
+	l.mu.Lock()
+	interval := l.safetyNet
+	l.mu.Unlock()
+	net := time.NewTimer(interval)
 	defer net.Stop()
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
@@ -172,7 +175,9 @@ func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.D
 	if l.planner == nil {
 		return 0, 0, errResnapshot
 	}
+	l.thinking(began)
 	plan := l.planner.Step(began, changes)
+	l.thinking(time.Time{})
 	for _, w := range plan.Warnings {
 		l.log.Warn(w)
 	}

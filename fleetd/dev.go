@@ -136,7 +136,9 @@ func runWith(ctx context.Context, n *node, mgr *manager.Manager, l net.Listener)
 		}
 	})
 	// Nobody would look after the units when this process is gone.
-	err := n.run(ctx, []net.Listener{l}, nil, func(context.Context) bool { return !errors.Is(context.Cause(ctx), errGone) })
+	err := n.run(ctx, []net.Listener{l}, control{
+		handOver: func(context.Context) bool { return !errors.Is(context.Cause(ctx), errGone) },
+	})
 	if errors.Is(context.Cause(ctx), errGone) {
 		return errGone
 	}

@@ -2,14 +2,11 @@ package main
 
 import (
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
-	"github.com/fleet-project/fleet/fleetd/config"
 	"github.com/fleet-project/fleet/registry/record"
 )
 
@@ -120,34 +117,4 @@ func TestListen(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-}
-
-func TestReload(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "fleet.conf")
-	write := func(text string) {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("metadata=a=1\n")
-	log := newLog(&config.Config{})
-	log.Logger.SetOutput(t.Output())
-	reloads, stop := reloading(path, log)
-	own := make(chan os.Signal, 2) // a late one must not end the test
-	signal.Notify(own, syscall.SIGHUP)
-	defer signal.Stop(own)
-	hup := func() {
-		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
-	}
-	hup()
-	if cfg := <-reloads; cfg.Metadata["a"] != "1" {
-		t.Errorf("%v", cfg.Metadata)
-	}
-	<-own
-	write("metadata=a=2\n")
-	hup()
-	<-own
-	stop() // though nobody takes the configuration
 }

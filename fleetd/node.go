@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/fleet-project/fleet/agent"
@@ -23,9 +24,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// handOverTime bounds handing the units over, below the service's
-// TimeoutStopSec, so that what is left is still stopped in order.
-const handOverTime = 90 * time.Second
+const (
+	// handOverTime bounds handing the units over, below the service's
+	// TimeoutStopSec, so that what is left is still stopped in order.
+	handOverTime = 90 * time.Second
+	// abandonTime bounds stopping what an earlier fleetd left: a little more than
+	// systemd gives units by default.
+	abandonTime = 100 * time.Second
+)
 
 // node is one host's fleet, wired together: API, engine and agent over one
 // registry and one systemd. fleetd and fleetd dev run the same node.
@@ -41,6 +47,28 @@ type node struct {
 	joined func()
 	// identify says who this host is; again after a reload.
 	identify func(*config.Config) (machine.Machine, error)
+	began    time.Time
+
+	// Set once, as run begins.
+	listeners  []net.Listener
+	server     *server.Server
+	engine     *engine.Engine // nil: disabled
+	supervisor supervisor
+
+	mu       sync.Mutex         // guards what follows, and cfg from then on
+	presence *registry.Presence // nil before the host has joined
+	agent    *agent.Agent
+	phase    string // what is going on instead of the usual; empty: nothing
+}
+
+// control is what a node is asked for while it runs.
+type control struct {
+	reload <-chan os.Signal // load the configuration again, and apply it
+	load   func() (*config.Config, error)
+	dump   <-chan os.Signal // write down what there is to know
+	// handOver is asked at the end: must the units be handed over?
+	handOver   func(context.Context) bool
+	supervisor supervisor
 }
 
 // nodeOptions are what fleetd and fleetd dev differ in.
@@ -55,19 +83,39 @@ type nodeOptions struct {
 // newNode opens what a node works with. It talks to nobody yet but systemd.
 func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	cfg := opts.cfg
-	n := &node{cfg: cfg, log: opts.log, metrics: newRegistry(), joined: opts.joined, identify: opts.identify}
+	n := &node{cfg: cfg, log: opts.log, metrics: newRegistry(), joined: opts.joined, identify: opts.identify, began: time.Now()}
 	if n.joined == nil {
 		n.joined = func() {}
 	}
+	// First what touches nothing on this host.
+	var err error
+	n.registry, err = registry.Dial(registry.Config{
+		Endpoints: cfg.EtcdServers, Username: cfg.EtcdUsername, Password: cfg.EtcdPassword,
+		CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
+		Prefix: cfg.EtcdKeyPrefix, RequestTimeout: cfg.EtcdRequestTimeout, Log: n.room("registry"), Metrics: n.metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := n.openHost(ctx, opts); err != nil {
+		n.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// openHost opens what there is but once on a host.
+func (n *node) openHost(ctx context.Context, opts nodeOptions) error {
+	cfg := opts.cfg
 	// The units directory holds what outlives a fleetd; beside it lie the
 	// lock and the cluster's id.
 	dir := filepath.Dir(filepath.Clean(cfg.UnitsDirectory))
 	if err := os.MkdirAll(cfg.UnitsDirectory, 0o755); err != nil {
-		return nil, fmt.Errorf("units_directory: %w", needsRoot(err))
+		return fmt.Errorf("units_directory: %w", needsRoot(err))
 	}
 	var err error
 	if n.lock, err = lockFile(filepath.Join(dir, "fleetd.lock"), "fleetd"); err != nil {
-		return nil, err
+		return err
 	}
 	n.known = knownCluster(cfg.UnitsDirectory)
 	opts.systemd.Log, opts.systemd.Metrics = n.room("systemd"), n.metrics
@@ -75,14 +123,9 @@ func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 		if _, booted := os.Stat("/run/systemd/system"); booted != nil {
 			err = fmt.Errorf("%w: fleetd needs a host that systemd runs, and D-Bus; to try fleet on this machine, run fleetd dev", err)
 		}
-		return nil, err
+		return err
 	}
-	n.registry, err = registry.Dial(registry.Config{
-		Endpoints: cfg.EtcdServers, Username: cfg.EtcdUsername, Password: cfg.EtcdPassword,
-		CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
-		Prefix: cfg.EtcdKeyPrefix, RequestTimeout: cfg.EtcdRequestTimeout, Log: n.room("registry"), Metrics: n.metrics,
-	})
-	return n, err
+	return nil
 }
 
 // needsRoot adds to an error what an ordinary user can do about it.
@@ -95,17 +138,21 @@ func needsRoot(err error) error {
 
 // close ends what newNode opened.
 func (n *node) close() {
-	n.systemd.Close()
+	if n.systemd != nil {
+		n.systemd.Close()
+	}
 	n.registry.Close()
-	n.lock.Close()
+	if n.lock != nil {
+		n.lock.Close()
+	}
 }
 
 func (n *node) room(name string) *logrus.Entry { return n.log.WithField("room", name) }
 
 // run serves the API on the listeners and takes part in the cluster until ctx
-// ends. Then, if handOver says so, the host's units are handed over before it
+// ends. Then, if control says so, the host's units are handed over before it
 // returns; else they keep running, and the lease lives for the next fleetd.
-func (n *node) run(ctx context.Context, listeners []net.Listener, reload <-chan *config.Config, handOver func(context.Context) bool) error {
+func (n *node) run(ctx context.Context, listeners []net.Listener, c control) error {
 	m, err := n.identify(n.cfg)
 	if err != nil {
 		return err
@@ -115,31 +162,36 @@ func (n *node) run(ctx context.Context, listeners []net.Listener, reload <-chan 
 	defer end()
 	group, life := errgroup.WithContext(life)
 
-	srv := server.New(server.Options{
+	n.listeners, n.supervisor = listeners, c.supervisor
+	n.server = server.New(server.Options{
 		Registry: n.registry, AgentTTL: n.cfg.AgentTTL, PageSize: n.cfg.TokenLimit, Log: n.room("api"),
 		Metrics: promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}), Registerer: n.metrics, Version: version,
 	})
-	group.Go(func() error { return orEnd(life, srv.Run(life)) })
+	group.Go(func() error { return orEnd(life, n.server.Run(life)) })
 	for _, l := range listeners {
-		group.Go(func() error { return srv.Serve(life, l) })
+		group.Go(func() error { return n.server.Serve(life, l) })
 	}
 	if !n.cfg.DisableEngine {
-		eng := engine.New(engine.Options{
+		n.engine = engine.New(engine.Options{
 			Registry: n.registry, Machine: m.ID, AgentTTL: n.cfg.AgentTTL, SafetyNet: n.cfg.EngineReconcileInterval,
 			KnownCluster: n.known, Log: n.room("engine"), Metrics: n.metrics,
 		})
-		group.Go(func() error { return orEnd(life, eng.Run(life)) })
+		group.Go(func() error { return orEnd(life, n.engine.Run(life)) })
+	}
+	group.Go(func() error { return n.obey(life, c) })
+	if n.supervisor.notify != nil {
+		group.Go(func() error { return n.supervised(ctx, life) })
 	}
 	group.Go(func() error {
 		defer end() // without its agent a host serves nobody
-		return orEnd(life, n.takePart(ctx, life, m, reload, handOver))
+		return orEnd(life, n.takePart(ctx, life, m, c.handOver))
 	})
 	return group.Wait()
 }
 
 // takePart joins the cluster and runs the agent until stop ends, and hands
 // over if it must.
-func (n *node) takePart(stop, life context.Context, m machine.Machine, reload <-chan *config.Config, handOver func(context.Context) bool) error {
+func (n *node) takePart(stop, life context.Context, m machine.Machine, handOver func(context.Context) bool) error {
 	opts := agent.Options{
 		Registry: n.registry, Systemd: n.systemd, Machine: func() machine.Machine { return m },
 		TTL: n.cfg.AgentTTL, Dir: n.cfg.UnitsDirectory,
@@ -147,6 +199,9 @@ func (n *node) takePart(stop, life context.Context, m machine.Machine, reload <-
 	}
 	presence, err := n.join(stop, m, opts)
 	if err != nil {
+		if stop.Err() != nil && handOver(life) {
+			return n.abandon(life, opts)
+		}
 		return orEnd(stop, err)
 	}
 	lease := "a lease of its own"
@@ -154,9 +209,12 @@ func (n *node) takePart(stop, life context.Context, m machine.Machine, reload <-
 		lease = "the lease of an earlier fleetd"
 	}
 	n.room("agent").Infof("joined the cluster as %s (%s) on %s", m.ID.Short(), m.IP, lease)
-	n.joined()
 	opts.Presence, opts.Machine = presence, presence.Machine
 	ag := agent.New(opts)
+	n.mu.Lock()
+	n.presence, n.agent = presence, ag
+	n.mu.Unlock()
+	n.joined()
 	life, end := context.WithCancel(life)
 	defer end()
 	group, life := errgroup.WithContext(life)
@@ -164,25 +222,39 @@ func (n *node) takePart(stop, life context.Context, m machine.Machine, reload <-
 	group.Go(func() error { return orEnd(life, ag.Run(life)) })
 	group.Go(func() error {
 		defer end()
-		for {
-			select {
-			case <-life.Done():
-				return nil
-			case cfg := <-reload:
-				n.apply(life, presence, cfg)
-			case <-stop.Done():
-				if !handOver(life) {
-					n.log.Info("stopping; the units keep running for the next fleetd")
-					return nil
-				}
-				n.log.Info("handing this host's units over")
-				leaving, cancel := context.WithTimeout(life, handOverTime)
-				defer cancel()
-				return ag.Leave(leaving)
-			}
+		n.apply(life) // a reload may have come while it joined
+		select {
+		case <-life.Done():
+			return nil
+		case <-stop.Done():
 		}
+		if !handOver(life) {
+			n.goingOn("stopping; the units keep running for the next fleetd")
+			return nil
+		}
+		n.goingOn("handing this host's units over")
+		leaving, cancel := context.WithTimeout(life, handOverTime)
+		defer cancel()
+		return ag.Leave(leaving)
 	})
 	return group.Wait()
+}
+
+// goingOn says in the log and in the status what is going on.
+func (n *node) goingOn(what string) {
+	n.log.Info(what)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.phase = what
+}
+
+// abandon is leaving for a host that has not joined: what an earlier fleetd
+// left running would run a second time elsewhere, once that one's lease ends.
+func (n *node) abandon(ctx context.Context, opts agent.Options) error {
+	n.goingOn("leaving before this host could join the cluster: stopping the units of an earlier fleetd, if there are any")
+	ctx, cancel := context.WithTimeout(ctx, abandonTime)
+	defer cancel()
+	return agent.Abandon(ctx, opts)
 }
 
 // join waits until the host is present in the cluster. An earlier fleetd may
@@ -194,19 +266,6 @@ func (n *node) join(ctx context.Context, m machine.Machine, opts agent.Options) 
 	presence, err := n.registry.Join(ctx, m, n.cfg.AgentTTL)
 	release()
 	return presence, errors.Join(err, guard.Wait())
-}
-
-// apply makes a reloaded configuration true as far as it can be.
-func (n *node) apply(ctx context.Context, presence *registry.Presence, cfg *config.Config) {
-	m, err := n.identify(cfg)
-	if err == nil {
-		err = presence.Update(ctx, m)
-	}
-	if err != nil {
-		n.log.WithError(err).Error("reloading")
-		return
-	}
-	n.log.Info("reloaded: metadata and verbosity apply now, all else at the next restart")
 }
 
 // orEnd turns the error of a room that ended because its context did into

@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/fleet-project/fleet/agent/systemd"
 	"github.com/fleet-project/fleet/fleetd/config"
 	"github.com/fleet-project/fleet/machine"
@@ -19,9 +18,17 @@ type runOptions struct{ config string }
 
 // runDaemon is fleetd itself.
 func runDaemon(ctx context.Context, opts runOptions) error {
+	// First of all: these signals would end the process.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	cfg, err := config.Load(opts.config, os.Environ())
+	reload, dump := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	signal.Notify(dump, syscall.SIGUSR1)
+	defer signal.Stop(reload)
+	defer signal.Stop(dump)
+
+	load := func() (*config.Config, error) { return config.Load(opts.config, os.Environ()) }
+	cfg, err := load()
 	if err != nil {
 		return err
 	}
@@ -33,7 +40,7 @@ func runDaemon(ctx context.Context, opts runOptions) error {
 	n, err := newNode(ctx, nodeOptions{
 		cfg: cfg, log: log,
 		systemd:  systemd.Options{UserScope: cfg.SystemdUser},
-		identify: func(c *config.Config) (machine.Machine, error) { return identify(c) },
+		identify: identify,
 	})
 	if err != nil {
 		return err
@@ -43,13 +50,10 @@ func runDaemon(ctx context.Context, opts runOptions) error {
 	if err != nil {
 		return err
 	}
-	reloads, stopReloading := reloading(opts.config, log)
-	defer stopReloading()
-	// Ready means that the API answers, if only to say that etcd does not:
-	// etcd may be a service that comes later.
-	notify(log, daemon.SdNotifyReady)
-	defer notify(log, daemon.SdNotifyStopping)
-	return n.run(ctx, listeners, reloads, func(ctx context.Context) bool { return mustHandOver(ctx, n.systemd, log) })
+	return n.run(ctx, listeners, control{
+		reload: reload, load: load, dump: dump, supervisor: supervisorOf(log),
+		handOver: func(ctx context.Context) bool { return mustHandOver(ctx, n.systemd, log) },
+	})
 }
 
 // identify says who this host is. A host without any address cannot join: the
@@ -80,41 +84,6 @@ func mustHandOver(ctx context.Context, sd *systemd.Client, log *logrus.Entry) bo
 	return fate == systemd.Stopping
 }
 
-// reloading re-reads the configuration at SIGHUP. A configuration that cannot
-// be read changes nothing.
-func reloading(path string, log *logrus.Entry) (<-chan *config.Config, func()) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	out := make(chan *config.Config)
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-quit:
-				return
-			case <-hup:
-			}
-			cfg, err := config.Load(path, os.Environ())
-			if err != nil {
-				log.WithError(err).Error("reload refused: the running configuration stays")
-				continue
-			}
-			setVerbosity(log.Logger, cfg)
-			select {
-			case <-quit:
-				return
-			case out <- cfg:
-			}
-		}
-	}()
-	return out, func() {
-		signal.Stop(hup)
-		close(quit)
-		<-done
-	}
-}
-
 // newLog writes to standard error, where systemd's journal takes it, without
 // times of its own there.
 func newLog(cfg *config.Config) *logrus.Entry {
@@ -128,11 +97,5 @@ func setVerbosity(log *logrus.Logger, cfg *config.Config) {
 	log.SetLevel(logrus.InfoLevel)
 	if cfg.Verbosity > 0 {
 		log.SetLevel(logrus.DebugLevel)
-	}
-}
-
-func notify(log *logrus.Entry, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.WithError(err).Warn("cannot notify systemd")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/fleet-project/fleet/machine"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -43,6 +44,20 @@ func (r *Registry) endpoint(ctx context.Context, url string) Endpoint {
 	}
 	e.Version, e.Leader, e.DBSize = resp.Version, resp.Leader == resp.Header.MemberId, resp.DbSize
 	return e
+}
+
+// Leader gives the machine whose engine leads, "" if none does.
+func (r *Registry) Leader(ctx context.Context) (machine.ID, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
+	defer cancel()
+	resp, err := r.etcd.Get(ctx, r.keys.leader()+"/", clientv3.WithFirstCreate()...)
+	if err = r.noted(ctx, err); err != nil {
+		return "", fmt.Errorf("asking who leads: %w", err)
+	}
+	if len(resp.Kvs) == 0 {
+		return "", nil
+	}
+	return machine.ID(resp.Kvs[0].Value), nil
 }
 
 // LeaseID names the lease that the machine's keys are on, as etcdctl writes it.

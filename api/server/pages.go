@@ -65,7 +65,7 @@ func (s *Server) freshPage(r *http.Request, list listKind) (page, error) {
 }
 
 func (s *Server) pageOf(r *http.Request, list listKind) (page, error) {
-	p := page{limit: s.opts.PageSize}
+	p := page{limit: int(s.pageSize.Load())}
 	var err error
 	if p.query, err = queryOf(r); err != nil {
 		return p, err

@@ -80,13 +80,11 @@ type Server struct {
 	explainer *explainer
 	watches   atomic.Int64 // that are open
 	metrics   metrics
+	pageSize  atomic.Int64
 }
 
 // New makes a server; Run starts it.
 func New(opts Options) *Server {
-	if opts.PageSize <= 0 {
-		opts.PageSize = defaultPageSize
-	}
 	if opts.Log == nil {
 		opts.Log = logrus.NewEntry(logrus.StandardLogger())
 	}
@@ -94,7 +92,38 @@ func New(opts Options) *Server {
 		opts: opts, log: opts.Log, patience: opts.Patience.orDefault(), cache: newCache(), metrics: newMetrics(opts.Registerer),
 	}
 	s.explainer = newExplainer(s.cache, opts.AgentTTL)
+	s.SetPageSize(opts.PageSize)
 	return s
+}
+
+// SetPageSize changes how many entries a page has from now on; 0: 100.
+func (s *Server) SetPageSize(n int) {
+	if n <= 0 {
+		n = defaultPageSize
+	}
+	s.pageSize.Store(int64(n))
+}
+
+// Report is what the server holds in memory, for a person who wonders.
+type Report struct {
+	Loaded     bool  `json:"loaded"` // the cluster has been read
+	Revision   int64 `json:"revision"`
+	Units      int   `json:"units"`
+	Files      int   `json:"files"`
+	Machines   int   `json:"machines"`
+	Placements int   `json:"placements"`
+	States     int   `json:"states"`
+}
+
+// Report tells it at once, unless the server is stuck.
+func (s *Server) Report() Report {
+	c := s.cache
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return Report{
+		Loaded: c.loaded, Revision: c.view.Revision, Units: len(c.view.Units), Files: len(c.view.Files),
+		Machines: len(c.view.Machines), Placements: len(c.view.Schedule), States: len(c.view.States),
+	}
 }
 
 // Run follows the cluster until ctx ends.

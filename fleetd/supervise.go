@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// tellEvery is how often it is looked whether there is something to tell
+	// systemd: in memory, and most often there is nothing.
+	tellEvery = time.Second
+	// extendBy is the time that systemd is asked to grant further, again and
+	// again, while units are handed over: a service file may allow less than
+	// that takes.
+	extendBy = 15 * time.Second
+	// beats is how many signs of life fall into the time that systemd waits for
+	// one.
+	beats = 3
+)
+
+// supervisor is who runs this process and wants to know how it is: systemd, by
+// sd_notify(3). Without one, notify tells nobody.
+type supervisor struct {
+	notify   func(state string)
+	watchdog time.Duration // without a sign of life for so long, it ends the process; 0: never
+}
+
+func supervisorOf(log *logrus.Entry) supervisor {
+	watchdog, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.WithError(err).Warn("systemd's watchdog gets no signs of life")
+	}
+	return supervisor{watchdog: watchdog, notify: func(state string) {
+		if _, err := daemon.SdNotify(false, state); err != nil {
+			log.WithError(err).Warn("cannot notify systemd")
+		}
+	}}
+}
+
+// status puts what there is to say into systemctl's Status: line.
+func (s supervisor) status(text string) {
+	s.notify("STATUS=" + strings.NewReplacer("\n", "; ", "\r", "").Replace(text))
+}
+
+// reloading tells that the configuration is being read again, until ready is
+// called.
+func (s supervisor) reloading() (ready func()) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err == nil {
+		s.notify(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+	}
+	return func() { s.notify(daemon.SdNotifyReady) }
+}
+
+// supervised tells the supervisor that the node is ready once it answers, then
+// how it is, and that it lives: only if it does, see alive. When stop ends it
+// tells that too; it goes on until ctx ends.
+func (n *node) supervised(stop, ctx context.Context) error {
+	if err := n.awaitAnswer(ctx); err != nil {
+		return err
+	}
+	n.supervisor.notify(daemon.SdNotifyReady)
+	ticks := time.NewTicker(tellEvery)
+	defer ticks.Stop()
+	stopped := stop.Done()
+	said, beat := "", time.Now()
+	for {
+		if s := n.status(); s != said {
+			n.supervisor.status(s)
+			said = s
+		}
+		if n.supervisor.watchdog > 0 && !time.Now().Before(beat) {
+			beat = time.Now().Add(n.supervisor.watchdog / beats)
+			n.beat(ctx)
+		}
+		if stop.Err() != nil {
+			n.supervisor.notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", extendBy.Microseconds()))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-stopped:
+			stopped = nil
+			n.supervisor.notify(daemon.SdNotifyStopping)
+		case <-ticks.C:
+		}
+	}
+}
+
+// awaitAnswer returns when the API answers: that is what ready means. etcd may
+// be a service that comes later.
+func (n *node) awaitAnswer(ctx context.Context) error {
+	for {
+		err := n.answers(ctx)
+		if err == nil || ctx.Err() != nil {
+			return orEnd(ctx, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// beat sends a sign of life if there is life.
+func (n *node) beat(ctx context.Context) {
+	checking, cancel := context.WithTimeout(ctx, n.supervisor.watchdog)
+	defer cancel()
+	switch err := n.alive(checking); {
+	case ctx.Err() != nil:
+	case err != nil:
+		n.log.WithError(err).Error("fleetd is stuck: systemd's watchdog will restart it, which touches no unit")
+	default:
+		n.supervisor.notify(daemon.SdNotifyWatchdog)
+	}
+}
