@@ -126,6 +126,7 @@ func TestWatchListOfFleet1(t *testing.T) {
 	var asked atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Server", "fleetd/1.0.0")
 		state := func(name, sub string) string {
 			return fmt.Sprintf(`{"name": %q, "hash": "h", "machineID": "m1", "systemdLoadState": "loaded", "systemdActiveState": "active", "systemdSubState": %q}`, name, sub)
 		}

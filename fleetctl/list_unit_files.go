@@ -30,15 +30,17 @@ var unitFileColumns = map[string]column[unitFileRow]{
 		}
 		return string(u.CurrentState)
 	},
-	"target": func(u unitFileRow, full bool) string {
-		if u.Global {
-			return "global"
-		}
-		return legend(u.Machine, u.IP, full)
-	},
-	"tmachine": func(u unitFileRow, full bool) string { return legend(u.Machine, u.IP, full) },
+	"target":   targetText,
+	"tmachine": targetText, // which fleet 1.0 had, too
 	"global":   func(u unitFileRow, _ bool) string { return strconv.FormatBool(u.Global) },
 	"desc":     func(u unitFileRow, _ bool) string { return u.Description },
+}
+
+func targetText(u unitFileRow, full bool) string {
+	if u.Global {
+		return "global"
+	}
+	return legend(u.Machine, u.IP, full)
 }
 
 func (c *cli) listUnitFilesCommand() *cobra.Command {
@@ -55,10 +57,10 @@ isn't.
 
 --fields chooses columns: unit; hash (of the unit file); dstate (what is wanted:
 inactive, loaded or launched); state (what has been done; - for a global unit);
-target (the machine it is on, or global); tmachine (that machine, without global);
-global (true or false); desc (its Description=). --output json or yaml prints an
-array (empty if there are none) of objects with unit, hash, desiredState,
-currentState, machine, ip, global and description, ids and hashes whole.
+target (the machine it is on, or global; also as tmachine); global (true or
+false); desc (its Description=). --output json or yaml prints an array (empty if
+there are none) of objects with unit, hash, desiredState, currentState, machine,
+ip, global and description, ids and hashes whole.
 
 ` + watchText,
 		Example: `  fleetctl list-unit-files
