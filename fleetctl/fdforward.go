@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"strings"
 
@@ -21,7 +23,9 @@ func (c *cli) fdForwardCommand() *cobra.Command {
 				return usagef("fd-forward takes one argument, a socket's path")
 			}
 			conn, err := net.Dial("unix", strings.TrimPrefix(args[0], "unix://"))
-			if err != nil {
+			if errors.Is(err, fs.ErrPermission) {
+				return failf("fd-forward: %v: that user may not (--ssh-username; SocketGroup= in fleet.socket)", err)
+			} else if err != nil {
 				return failf("fd-forward: %v", err)
 			}
 			defer conn.Close()
