@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/fleet-project/fleet/unit"
 )
@@ -112,7 +113,7 @@ func readUnit(path string) (*localFile, error) {
 		text, err = os.ReadFile(path)
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENAMETOOLONG): // a unit's name may be longer than a file's
 		return nil, nil
 	case err != nil:
 		return nil, failf("%v", err)
