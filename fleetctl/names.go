@@ -154,7 +154,9 @@ func (s subject) notFound() error {
 	msg := fmt.Sprintf("Error creating units: unable to find Unit(%s) in Registry or on filesystem", s.name)
 	info, err := os.Stat(s.given)
 	switch {
-	case err == nil && !info.IsDir() && filepath.Base(s.given) != string(s.name):
+	case err == nil && info.IsDir():
+		msg += fmt.Sprintf(": %s is a directory: name the files in it", s.given)
+	case err == nil && filepath.Base(s.given) != string(s.name):
 		msg += fmt.Sprintf(": %s is no unit file's name: it must end in .service, .timer or another type of systemd's", s.given)
 	case filepath.Base(s.given) == s.given:
 	case s.template != "":
