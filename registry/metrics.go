@@ -137,7 +137,7 @@ func (r *Registry) lifetime() (left, ttl time.Duration) {
 func (r *Registry) measure(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	began := time.Now()
 	err := invoke(ctx, method, req, reply, cc, opts...)
-	r.metrics.asked(ctx, operation(method, req), began, err)
+	r.metrics.asked(ctx, operation(req), began, err)
 	return err
 }
 
@@ -154,7 +154,7 @@ func (m *metrics) asked(ctx context.Context, op string, began time.Time, err err
 }
 
 // operation names what a request does.
-func operation(method string, req any) string {
+func operation(req any) string {
 	switch req := req.(type) {
 	case *pb.RangeRequest:
 		if len(req.RangeEnd) > 0 {
