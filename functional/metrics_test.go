@@ -169,7 +169,7 @@ func TestMetricsTellOfUnits(t *testing.T) {
 	w.fleetctl("load", w.file("m3.service", sleeper("")))
 	w.fleetctl("submit", w.file("m4.service", sleeper("")))
 	w.fleetctl("start", "--no-block", w.file("m5.service", sleeper("MachineMetadata=region=mars\n")))
-	w.fleetctl("start", "--no-block", w.file("m6.service", "[Service]\nExecStart=/bin/false\n"))
+	w.fleetctl("start", "--no-block", w.file("m6.service", "[Service]\nExecStartPre=/bin/false\nExecStart=/bin/true\n"))
 	w.awaitSum(3, "fleet_engine_units", "desired=launched", "current=launched")
 	w.awaitSum(1, "fleet_engine_units", "desired=launched", "current=inactive")
 	w.awaitSum(1, "fleet_engine_units", "desired=loaded", "current=loaded")
