@@ -29,7 +29,7 @@ func diary(says, fleetOptions string, rivals ...string) string {
 	for _, r := range rivals {
 		script += " $(systemctl is-active --quiet " + r + " && echo beside " + r + ")"
 	}
-	return "[Service]\nExecStart=/bin/sh -c '" + script + " >>/root/diary/%n; exec sleep infinity'\n\n[X-Fleet]\n" + fleetOptions
+	return "[Service]\nExecStartPre=/bin/sh -c '" + script + " >>/root/diary/%n'\nExecStart=/bin/sleep infinity\n\n[X-Fleet]\n" + fleetOptions
 }
 
 // openDiaries makes place for what diaries write, on all hosts.

@@ -133,6 +133,42 @@ func FuzzRequirements(f *testing.F) {
 	})
 }
 
+// FuzzMetadataRule: a rule that is taken judges every value, and the four
+// operators that order agree with each other.
+func FuzzMetadataRule(f *testing.F) {
+	for _, s := range [][2]string{{"ram>=2048", "16GB"}, {"k<6.0", "6.0-13-amd64"}, {"k<=v1.2-rc.1", "1.2"}, {"k>-1.5", "-0"}, {"a!=b", ""}, {"a=b=c", "b"}} {
+		f.Add(s[0], s[1])
+	}
+	f.Fuzz(func(t *testing.T, pair, value string) {
+		rule, msg, remedy := parsePair(pair)
+		if msg != "" {
+			if remedy == "" {
+				t.Fatalf("%q: no remedy", pair)
+			}
+			return
+		}
+		if rule.Match("", false) != (rule.Op == "!=") {
+			t.Fatalf("%s: a machine without the key", rule)
+		}
+		meets := func(op string) bool {
+			return MetadataRule{Key: rule.Key, Op: op, Values: rule.Values}.Match(value, true)
+		}
+		if meets("=") == meets("!=") {
+			t.Fatalf("%s: %q is equal and unequal, or neither", rule, value)
+		}
+		_, bounded := parseVersion(rule.Values[0])
+		_, ordered := parseVersion(value)
+		below, atMost, atLeast, above := meets("<"), meets("<="), meets(">="), meets(">")
+		if ordered && bounded {
+			if below == atLeast || above == atMost || below && above {
+				t.Fatalf("%s: %q is < %v, <= %v, >= %v, > %v", rule, value, below, atMost, atLeast, above)
+			}
+		} else if below || atMost || atLeast || above {
+			t.Fatalf("%s: %q has no order, or the bound", rule, value)
+		}
+	})
+}
+
 func FuzzName(f *testing.F) {
 	for _, s := range []string{"web.service", "web@.service", "web@1.service", "@.service", "a@b@c.socket", `mnt-a\x20b.mount`, ".", "a.b", "é.service"} {
 		f.Add(s, "%n %N %p %i %%")
