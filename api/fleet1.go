@@ -184,8 +184,8 @@ func fleet1Done(s UnitStatus, st UnitState, u *Unit) unit.Target {
 		done = u.CurrentState
 	} else if down {
 		done = unit.TargetLoaded
-		if s.Global && s.DesiredState == unit.TargetLaunched {
-			done = unit.TargetLaunched
+		if s.Global && (st.SystemdActiveState == "failed" || s.ServiceType == "oneshot") {
+			done = s.DesiredState
 		}
 	}
 	if done == unit.TargetLoaded && !down {

@@ -67,7 +67,7 @@ func Install(ctx context.Context, out io.Writer) error {
 	if len(missingPackages()) == 0 {
 		return nil
 	}
-	cache, err := cacheDir()
+	cache, err := CacheDir()
 	if err != nil {
 		return err
 	}

@@ -28,9 +28,9 @@ var rootPackages = []string{
 //go:embed rootfs.sh
 var rootSetup string
 
-// cacheDir is where things are kept that are costly to make: $FLEET_CACHE, or
+// CacheDir is where things are kept that are costly to make: $FLEET_CACHE, or
 // fleet's own directory in the user's cache.
-func cacheDir() (string, error) {
+func CacheDir() (string, error) {
 	dir := os.Getenv("FLEET_CACHE")
 	if dir == "" {
 		base, err := os.UserCacheDir()
@@ -72,7 +72,7 @@ func rootName() string {
 // on a machine builds it, which takes about half a minute and 450 MB; it is never
 // written to afterwards.
 func RootFS(ctx context.Context, out io.Writer) (string, error) {
-	cache, err := cacheDir()
+	cache, err := CacheDir()
 	if err != nil {
 		return "", err
 	}
@@ -184,7 +184,7 @@ func aptProxy(ctx context.Context) []string {
 // sshKey makes the keypair that all hosts accept, once, and returns the private
 // key's path and the public key's line.
 func sshKey(ctx context.Context) (path, public string, err error) {
-	cache, err := cacheDir()
+	cache, err := CacheDir()
 	if err != nil {
 		return "", "", err
 	}
