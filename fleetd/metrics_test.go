@@ -65,6 +65,7 @@ func everything(t *testing.T) *described {
 	t.Helper()
 	d := &described{Registry: prometheus.NewRegistry()}
 	d.MustRegister(buildInfo())
+	newReloads(d)
 	reg, err := registry.Dial(registry.Config{Endpoints: []string{"unix:///nowhere"}, Metrics: d})
 	if err != nil {
 		t.Fatal(err)

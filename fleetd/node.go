@@ -39,6 +39,7 @@ type node struct {
 	cfg      *config.Config
 	log      *logrus.Entry
 	metrics  *prometheus.Registry
+	reloads  reloads
 	registry *registry.Registry
 	systemd  *systemd.Client
 	known    func() record.ClusterID
@@ -84,6 +85,7 @@ type nodeOptions struct {
 func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	cfg := opts.cfg
 	n := &node{cfg: cfg, log: opts.log, metrics: newRegistry(), joined: opts.joined, identify: opts.identify, began: time.Now()}
+	n.reloads = newReloads(n.metrics)
 	if n.joined == nil {
 		n.joined = func() {}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/fleet-project/fleet/registry"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/sirupsen/logrus"
 )
 
@@ -81,6 +82,7 @@ func aNode(t *testing.T, conf string) (*node, *book) {
 			return machine.Machine{ID: "m", IP: c.PublicIP, Metadata: c.Metadata}, nil
 		},
 	}
+	n.reloads = newReloads(n.metrics)
 	n.registry, err = registry.Dial(registry.Config{Endpoints: cfg.EtcdServers, RequestTimeout: cfg.EtcdRequestTimeout, Log: n.room("registry")})
 	if err != nil {
 		t.Fatal(err)
@@ -231,6 +233,11 @@ func TestReload(t *testing.T) {
 			}
 			if tt.check != nil && !tt.check(n) {
 				t.Errorf("%+v", n.cfg)
+			}
+			for gauge, want := range map[prometheus.Gauge]bool{n.reloads.successful: tt.name != "broken", n.reloads.restart: tt.name == "restart"} {
+				if got := testutil.ToFloat64(gauge) == 1; got != want {
+					t.Errorf("%s: %v, want %v", gauge.Desc(), got, want)
+				}
 			}
 		})
 	}

@@ -29,6 +29,7 @@ func (n *node) obey(ctx context.Context, c control) error {
 func (n *node) reload(ctx context.Context, load func() (*config.Config, error)) {
 	newer, err := load()
 	if err != nil {
+		n.reloads.refused()
 		n.log.WithError(err).Error("reload refused: the running configuration stays")
 		return
 	}
@@ -56,6 +57,7 @@ func (n *node) reload(ctx context.Context, load func() (*config.Config, error)) 
 	case len(changes) == 0:
 		n.log.Info("reloaded: the configuration is as it was")
 	}
+	n.reloads.taken(restart)
 	n.apply(ctx)
 }
 
