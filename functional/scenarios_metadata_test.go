@@ -43,8 +43,11 @@ func TestCompatXFleetMetadataChanges(t *testing.T) {
 		t.Run(way.name, func(t *testing.T) {
 			w := w.with(t)
 			w.startOn(1, "eu.service", sleeper("MachineMetadata=region=eu\n"))
+			w.fleetctl("start", w.file("near.service", sleeper("MachineOf=eu.service\n")))
+			w.awaitOn("near.service", changed)
 			way.change(w)
 			w.awaitOn("eu.service", w.Hosts[0]) // the last with region=eu
+			w.awaitOn("near.service", w.Hosts[0])
 			w.awaitOn("ssd.service", changed)
 			w.awaitOn("all-us.service", changed, w.Hosts[2])
 			w.awaitOn("us.service", w.Hosts[2])
@@ -55,7 +58,7 @@ func TestCompatXFleetMetadataChanges(t *testing.T) {
 			if is := w.mainPID(w.Hosts[0], "eu.service"); is != pid {
 				t.Error("eu.service moved again though it could stay")
 			}
-			w.fleetctl("destroy", "eu.service")
+			w.fleetctl("destroy", "eu.service", "near.service")
 			if d := cmp.Diff(calm, w.where("calm@"), cmp.AllowUnexported(running{})); d != "" {
 				t.Errorf("units without demands changed:\n%s", d)
 			}
