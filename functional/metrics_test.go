@@ -202,6 +202,27 @@ func TestMetricsTellOfUnits(t *testing.T) {
 	}
 }
 
+// What docs/metrics.md says of scraping over TCP works, and touches no unit.
+func TestMetricsOverTCP(t *testing.T) {
+	w := use(t)
+	before := w.startMany("tcp", 3, "Conflicts=tcp@*.service\n")
+	h := w.Any()
+	const dropIn = "/etc/systemd/system/fleet.socket.d/metrics.conf"
+	restart := func(what string) {
+		t.Helper()
+		w.run(h, what+"; systemctl daemon-reload; systemctl stop fleet.socket; systemctl restart fleet.service")
+	}
+	restart(fmt.Sprintf("mkdir -p $(dirname %s); printf '[Socket]\nListenStream=%s:49153\n' >%s", dropIn, h.IP(), dropIn))
+	defer restart("rm " + dropIn)
+	w.await("an answer over TCP", func() (bool, string) {
+		out, err := w.Hosts[2].Run(w.ctx, "curl", "-sf", "http://"+h.IP()+":49153/metrics")
+		return err == nil && strings.Contains(out, "fleet_build_info"), out
+	})
+	if after := w.where("tcp@"); !maps.Equal(before, after) {
+		t.Errorf("before: %v\nafter: %v", before, after)
+	}
+}
+
 // A host's death shows: one machine fewer, its unit moved, in less than the time
 // that it has.
 func TestMetricsTellOfALoss(t *testing.T) {
