@@ -112,3 +112,26 @@ func TestWatchedLists(t *testing.T) {
 		}
 	}
 }
+
+// fleet 1.0 knows no watch: it is asked again every two seconds.
+func TestFleet1_0ServerWatchedLists(t *testing.T) {
+	w := useFleet1(t)
+	w.fleet1Units()
+	h := w.Hosts[0]
+	units := w.watch(h, "watch-units", "list-units", "-w")
+	machines := w.watch(h, "watch-machines", "list-machines", "-w", "-o", "json")
+	for _, m := range w.Hosts {
+		machines.await("out", "ADDED", m.MachineID())
+	}
+	if said, code := w.fleetctlAt("start a.service"); code != 0 {
+		t.Fatal(said)
+	}
+	units.await("out", "a.service", ".../10.", "active running")
+	if said, code := w.fleetctlAt("destroy a.service"); code != 0 {
+		t.Fatal(said)
+	}
+	units.await("out", "a.service", "(gone)")
+	if text := strings.Join(append(units.lines("err"), machines.lines("err")...), ""); text != "" {
+		t.Errorf("a watch of fleet 1.0 says %s", text)
+	}
+}
