@@ -27,7 +27,7 @@ func (c *cli) settled(ctx context.Context, names []unit.Name) ([]api.UnitStatus,
 	patience, cancel := context.WithTimeout(ctx, seconds(c.flags.requestTimeout))
 	defer cancel()
 	for slices.ContainsFunc(names, func(n unit.Name) bool { return unsettled(s.latest[n]) }) {
-		if _, err := s.next(patience); patience.Err() != nil && ctx.Err() == nil {
+		if err := s.next(patience); patience.Err() != nil && ctx.Err() == nil {
 			break
 		} else if err != nil {
 			return nil, err

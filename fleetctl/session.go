@@ -43,7 +43,7 @@ func (c *cli) follow(ctx context.Context, names []unit.Name) (*session, error) {
 		})
 	})
 	for len(s.latest) < len(names) {
-		if _, err := s.next(ctx); err != nil {
+		if err := s.next(ctx); err != nil {
 			s.close()
 			return nil, err
 		}
@@ -52,15 +52,15 @@ func (c *cli) follow(ctx context.Context, names []unit.Name) (*session, error) {
 }
 
 // next waits for the next event and takes it over.
-func (s *session) next(ctx context.Context) (api.Event, error) {
+func (s *session) next(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-		return api.Event{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	case err := <-s.ended:
-		return api.Event{}, err
+		return err
 	case e := <-s.events:
 		s.note(e)
-		return e, nil
+		return nil
 	}
 }
 

@@ -86,8 +86,8 @@ func (c *cli) ssh(ctx context.Context, args []string, opts sshOptions) error {
 // sshTarget finds the machine that is meant.
 func (c *cli) sshTarget(ctx context.Context, args []string, opts sshOptions) (api.Machine, error) {
 	var byMachine, byUnit []api.Machine
+	var given string
 	var err error
-	given := ""
 	switch {
 	case opts.machine != "" && opts.unit != "":
 		return api.Machine{}, usagef("Both a machine and a unit are given: one of them says where")

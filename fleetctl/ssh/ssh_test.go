@@ -262,3 +262,14 @@ func TestQuote(t *testing.T) {
 		}
 	}
 }
+
+func TestWithPort(t *testing.T) {
+	for given, want := range map[string]string{
+		"host": "host:22", "host:2222": "host:2222", "10.0.0.1": "10.0.0.1:22",
+		"fd00::1": "[fd00::1]:22", "[fd00::1]": "[fd00::1]:22", "[fd00::1]:2222": "[fd00::1]:2222",
+	} {
+		if got := ssh.WithPort(given, "22"); got != want {
+			t.Errorf("%s: got %s, want %s", given, got, want)
+		}
+	}
+}
