@@ -28,6 +28,8 @@ type onHost struct {
 	sshPort int
 	forward bool // the SSH agent
 	sudo    bool
+	// courtesy: nobody asked for it, so the user isn't asked anything either.
+	courtesy bool
 }
 
 // isLocal reports whether a machine is this host.
@@ -79,6 +81,9 @@ func (c *cli) sshTo(ctx context.Context, h onHost) (*ssh.Client, error) {
 	}
 	cfg := c.sshConfig()
 	cfg.ForwardAgent = h.forward
+	if h.courtesy {
+		cfg.Confirm, cfg.Warn = nil, nil
+	}
 	if c.flags.tunnel != "" {
 		var err error
 		if cfg.Through, err = c.openTunnel(ctx); err != nil {
@@ -101,12 +106,25 @@ func (c *cli) sshConfig() ssh.Config {
 }
 
 // confirmHost asks whether an unknown host's key is right.
-func (c *cli) confirmHost(host, fingerprint string) bool {
+func (c *cli) confirmHost(ctx context.Context, host, key string) bool {
 	c.asking.Lock() // journal --follow connects to several at once
 	defer c.asking.Unlock()
-	fmt.Fprintf(c.stderr, "The host %s is unknown. Its key is %s.\nIs that right, and to be remembered (yes/no)? ", host, fingerprint)
-	answer, err := bufio.NewReader(c.stdin).ReadString('\n')
-	return err == nil && strings.TrimSpace(strings.ToLower(answer)) == "yes"
+	if ctx.Err() != nil {
+		return false
+	}
+	fmt.Fprintf(c.stderr, "The host %s is unknown. Its key is %s.\nIs that right, and to be remembered (yes/no)? ", host, key)
+	answers := make(chan string, 1)
+	go func() { // ends with the process at the latest: a read of standard input can't be interrupted
+		answer, _ := bufio.NewReader(c.stdin).ReadString('\n')
+		answers <- answer
+	}()
+	select {
+	case <-ctx.Done():
+		c.errorf("")
+		return false
+	case answer := <-answers:
+		return strings.TrimSpace(strings.ToLower(answer)) == "yes"
+	}
 }
 
 // systemctl and journalctl begin the commands that ask a machine's systemd.
@@ -148,7 +166,7 @@ func (c *cli) lastLogLines(ctx context.Context, name unit.Name, machine string) 
 	}
 	var out bytes.Buffer
 	argv := with(journalctl(m), "--unit", string(name), "--no-pager", "--quiet", "-n", "10", "--output", "short")
-	code, err := c.runOn(ctx, onHost{machine: m, sshPort: 22}, argv, ssh.Streams{Stdout: &out, Stderr: io.Discard})
+	code, err := c.runOn(ctx, onHost{machine: m, sshPort: 22, courtesy: true}, argv, ssh.Streams{Stdout: &out, Stderr: io.Discard})
 	if err != nil || code != 0 {
 		return ""
 	}

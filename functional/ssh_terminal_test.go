@@ -144,4 +144,12 @@ func TestSSHTerminal(t *testing.T) {
 	if code := at.end(); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
+	at = l.terminal("ssh", h.MachineID())
+	at.await("(yes/no)?")
+	if _, err := at.pty.Write([]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	if code := at.end(); code != 130 {
+		t.Errorf("interrupted, it ended with exit code %d", code)
+	}
 }

@@ -26,7 +26,7 @@ type Config struct {
 	// one is only told of (Warn).
 	Strict bool
 	// Confirm asks a person whether an unknown host's key is right; nil refuses.
-	Confirm func(host, fingerprint string) bool
+	Confirm func(ctx context.Context, host, key string) bool
 	// Warn tells a person something; nil doesn't.
 	Warn func(text string)
 	// ForwardAgent lets commands on the host use this host's agent.

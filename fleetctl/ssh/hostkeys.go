@@ -79,7 +79,7 @@ func (k *knownHosts) judge(c Config, p *patience) ssh.HostKeyCallback {
 			return nil
 		case !c.Strict:
 			return nil
-		case c.Confirm != nil && p.pause(func() bool { return c.Confirm(host, key.Type()+" "+print) }):
+		case c.Confirm != nil && p.pause(func() bool { return c.Confirm(p, host, key.Type()+" "+print) }):
 			return k.remember(host, key)
 		}
 		return keyErrorf("the host is unknown: it shows the key %s %s. If that is right: %s >>%s",

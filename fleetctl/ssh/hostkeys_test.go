@@ -1,6 +1,7 @@
 package ssh_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -22,7 +23,7 @@ func TestHostKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	byName := net.JoinHostPort("localhost", port) // the known hosts have its address
-	yes := func(_, key string) bool { return strings.HasPrefix(key, "ssh-ed25519 SHA256:") }
+	yes := func(_ context.Context, _, key string) bool { return strings.HasPrefix(key, "ssh-ed25519 SHA256:") }
 	line := func(host string, key gossh.PublicKey) string { return knownhosts.Line([]string{host}, key) + "\n" }
 	// An RSA key's line, for a host that shows no such key.
 	const rsa = " ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC3y6omlFuiBQfV2lqwqt3EuQHXLxvghhdfyZ840je6pRNnidgfCTmzNgIjmqdfkCwIthh+fhArkFPWIT6dRwim4hhtbpum7AzAay1h6mmLsmJVJQ/nK+zLwQ4JHs6+Tfj6F3iXJyrZR9JMTeLLs0mEd+VNHbX3LxIh7nXk5IM0G5LP2nnIYG96Luu4WunJzFsDVFLgxMl66T9VBYeAIbfUeCoCDYMmJK7kTleLD1XfL2KdoHkh0t9fkJVA5XJUZJPh3PJw+mT7eP3meAMc8EzyCGcRm+5GQzAe2/M4dNaZ5iqF7YIO7HJpA8UyAE+Dgd9WqhoBX/6ItdcuDXVAy63v\n"
@@ -30,7 +31,7 @@ func TestHostKeys(t *testing.T) {
 		name    string
 		addr    string // if not the host's
 		known   string
-		confirm func(host, key string) bool
+		confirm func(ctx context.Context, host, key string) bool
 		lax     bool
 		words   string // of the error; "" for none
 		warning string
@@ -44,9 +45,9 @@ func TestHostKeys(t *testing.T) {
 		{name: "another port is another host", known: line("127.0.0.1:22", h.key.PublicKey()), words: "the host is unknown"},
 		{name: "unknown", words: "the host is unknown: it shows the key ssh-ed25519 SHA256:"},
 		{name: "unknown and confirmed", confirm: yes, adds: true},
-		{name: "unknown and declined", confirm: func(string, string) bool { return false }, words: "ssh-keyscan -p " + port + " 127.0.0.1 >>"},
+		{name: "unknown and declined", confirm: func(context.Context, string, string) bool { return false }, words: "ssh-keyscan -p " + port + " 127.0.0.1 >>"},
 		{name: "confirmed after an open line", known: "# no newline", confirm: yes, adds: true},
-		{name: "changed", known: "# hosts\n" + line(h.addr, other.PublicKey()), confirm: func(string, string) bool { t.Error("asked about a changed key"); return true },
+		{name: "changed", known: "# hosts\n" + line(h.addr, other.PublicKey()), confirm: func(context.Context, string, string) bool { t.Error("asked about a changed key"); return true },
 			words: "KNOWN:2 says otherwise"},
 		{name: "changed to another kind", known: knownhosts.Normalize(h.addr) + rsa, words: "KNOWN:1 says otherwise"},
 		{name: "changed, of two kinds", known: knownhosts.Normalize(h.addr) + rsa + line(h.addr, other.PublicKey()), words: "KNOWN:2 says otherwise"},
@@ -109,7 +110,7 @@ func TestNoKnownHosts(t *testing.T) {
 	}
 	// A person takes longer than the host may.
 	c.Timeout = 200 * time.Millisecond
-	c.Confirm = func(string, string) bool {
+	c.Confirm = func(context.Context, string, string) bool {
 		deadline := time.NewTimer(2 * c.Timeout)
 		<-deadline.C
 		return true
