@@ -37,9 +37,7 @@ func codeIn(markdown string) (code []string) {
 		case strings.HasPrefix(line, "```"):
 			fenced = !fenced
 		case fenced, strings.HasPrefix(line, "    "):
-			for _, part := range strings.Split(line, ";") {
-				code = append(code, part)
-			}
+			code = append(code, strings.Split(line, ";")...)
 		default:
 			for _, m := range inline.FindAllStringSubmatch(line, -1) {
 				code = append(code, m[1])
