@@ -33,6 +33,9 @@ With --follow it goes on as lines come, of all of them at once.`,
 		Annotations:       exits("journalctl's; of several, the highest. 1 if a unit is on no machine."),
 		ValidArgsFunction: c.completeUnits,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return failf("One unit file must be provided.")
+			}
 			return c.journal(cmd.Context(), args, opts)
 		},
 	}

@@ -118,6 +118,8 @@ func judgeLaunched(st api.MachineState, s api.UnitStatus) outcome {
 		return outcome{failed: resultOf(st), settle: failedTime, waiting: "its end or a new beginning on " + where}
 	case st.Sub == "auto-restart" && st.Result != "":
 		return outcome{done: true, failed: resultOf(st) + "; systemd will start it again"}
+	case st.Sub == "auto-restart": // it ended well
+		return outcome{began: true, settle: failedTime, waiting: "its next run on " + where}
 	case st.Active == "inactive" && st.Result != "" && st.Result != "exec-condition": // which to systemd is no failure
 		return outcome{failed: resultOf(st), settle: failedTime, waiting: "its end or a new beginning on " + where}
 	case st.Active == "inactive":
