@@ -74,7 +74,9 @@ func (c *cli) journal(ctx context.Context, args []string, opts journalOptions) e
 		}
 		code, err := c.journalOf(ctx, p, opts, c.streams())
 		if err != nil {
-			return err
+			if code, err = c.unreached(ctx, err, len(places)); err != nil {
+				return err
+			}
 		}
 		worst = max(worst, code)
 	}

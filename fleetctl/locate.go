@@ -46,7 +46,7 @@ func unsettled(s api.UnitStatus) bool {
 	if !s.Exists || s.DesiredState == unit.TargetInactive || s.Explanation != nil {
 		return false
 	}
-	return len(s.Placements) == 0 || slices.ContainsFunc(s.Placements, func(p api.Placement) bool {
+	return len(s.Placements)+len(s.States) == 0 || slices.ContainsFunc(s.Placements, func(p api.Placement) bool {
 		return p.Target != unit.TargetNone && !slices.ContainsFunc(s.States, func(m api.MachineState) bool { return m.MachineID == p.MachineID })
 	})
 }
@@ -93,6 +93,16 @@ func (c *cli) locate(ctx context.Context, status api.UnitStatus, only, none stri
 		return nil, failf("Unit %s does not appear to be %s.\n%s For more: fleetctl explain %s", status.Unit, none, x.Summary, status.Unit)
 	}
 	return nil, failf("Unit %s does not appear to be %s.", status.Unit, none)
+}
+
+// unreached tells of a place that could not be asked, when there are others to go
+// on with, and gives the exit code for it.
+func (c *cli) unreached(ctx context.Context, err error, places int) (int, error) {
+	if places == 1 || ctx.Err() != nil {
+		return exitFailed, err
+	}
+	c.errorf("%v", err)
+	return exitFailed, nil
 }
 
 // findMachines finds machines by the beginning of their ids, their address or

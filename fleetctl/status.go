@@ -80,7 +80,9 @@ func (c *cli) status(ctx context.Context, args []string, opts statusOptions) err
 			code, err := c.runOn(ctx, onHost{machine: p.machine, sshPort: opts.sshPort},
 				with(systemctl(p.machine), "status", "-l", "--no-pager", string(p.unit)), c.streams())
 			if err != nil {
-				return err
+				if code, err = c.unreached(ctx, err, len(places)); err != nil {
+					return err
+				}
 			}
 			worst = max(worst, code)
 		}

@@ -110,6 +110,61 @@ func TestHangingHostTimesOut(t *testing.T) {
 	}
 }
 
+// Where there are several hosts, one that hangs is named, and the others go on.
+func TestOthersGoOnWithoutTheHostThatHangs(t *testing.T) {
+	w := use(t)
+	l := w.laptop("root", "FLEETCTL_SSH_TIMEOUT=1")
+	first, h, last := w.Hosts[0], w.Hosts[1], w.Hosts[2]
+	w.fleetctl("start", w.file("all.service", told+"[X-Fleet]\nGlobal=true\n"))
+	for _, host := range w.Hosts {
+		w.await("the unit's line", func() (bool, string) {
+			r := l.run("journal", "-m", host.MachineID(), "all")
+			return strings.Contains(r.out, "said by all"), r.out + r.err
+		})
+	}
+	follow := l.command(w.ctx, "journal", "-f", "all")
+	out, err := follow.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := follow.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	for range w.Hosts {
+		awaitLine(t, lines, "said by all")
+	}
+	if err := h.CutPorts(w.ctx, 22); err != nil {
+		t.Fatal(err)
+	}
+	r := l.run("status", "all")
+	if r.code != 1 || !strings.Contains(r.err, h.IP()+":22") || strings.Count(r.out, "active (running)") != 2 {
+		t.Errorf("status: %+v", r)
+	}
+	r = l.run("journal", "all")
+	if r.code != 1 || !strings.Contains(r.err, h.IP()+":22") || strings.Count(r.out, "said by all") != 2 {
+		t.Errorf("journal: %+v", r)
+	}
+	awaitLine(t, bufio.NewReader(said), h.IP()+":22")
+	for _, host := range []*platform.Host{first, last} {
+		w.run(host, "systemctl restart all.service")
+		awaitLine(t, lines, "said by all")
+	}
+	if err := follow.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if _ = follow.Wait(); follow.ProcessState.ExitCode() != 130 {
+		t.Errorf("interrupted, it ended with %v", follow.ProcessState)
+	}
+	if err := h.Rejoin(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // signalSSH sends a signal to all of a host's SSH servers: the one that listens and
 // those that serve somebody.
 func signalSSH(w *world, h *platform.Host, name string) error {
