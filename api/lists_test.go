@@ -164,3 +164,38 @@ func TestWatchListOfFleet1(t *testing.T) {
 		t.Error(err, cmp.Diff(want, told))
 	}
 }
+
+// A server that ends each stream at once, and a proxy that has none behind it,
+// are asked again, but not without end.
+func TestWatchListOfAServerThatHangsUp(t *testing.T) {
+	var asked atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		switch n := asked.Add(1); {
+		case n == 2:
+			w.WriteHeader(http.StatusBadGateway)
+		case n < 5:
+			w.Header().Set("Content-Type", api.StreamType)
+			fmt.Fprintln(w, `{"type": "BOOKMARK"}`)
+		default:
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	defer s.Close()
+	c := newClient(t, api.ClientOptions{Endpoint: s.URL, Timeout: time.Second})
+	began := time.Now()
+	var told story
+	err := c.WatchUnits(t.Context(), func(e api.ListEvent[api.Unit]) error {
+		told.add(e)
+		return nil
+	})
+	var refused *api.Error
+	if !errors.As(err, &refused) || refused.Code != http.StatusForbidden {
+		t.Error(err)
+	}
+	if d := cmp.Diff(story{"well", "trouble", "well", "trouble", "well", "trouble"}, told); d != "" {
+		t.Error(d)
+	}
+	if took := time.Since(began); took < 400*time.Millisecond { // half of the pauses: never too soon, however slow the host
+		t.Errorf("asked %d times in %s", asked.Load(), took)
+	}
+}

@@ -60,11 +60,18 @@ func (c *Client) Watch(ctx context.Context, names []unit.Name, fn func(Event) er
 type callbackError struct{ error }
 
 // openWatch opens the stream. It waits for a fleetd that is not ready, for as
-// long as a request may take; with persist, for one that isn't there, too, and
-// for as long as ctx lives.
+// long as a request may take; with persist, for one that isn't there or has a
+// proxy that says so, too, and for as long as ctx lives. It then pauses first: a
+// server that ends each stream at once must not be asked without end.
 func (c *Client) openWatch(ctx context.Context, path string, persist bool) (*http.Response, error) {
 	deadline := time.Now().Add(c.opts.Timeout)
-	for {
+	for again := persist; ; again = true {
+		if again {
+			select {
+			case <-ctx.Done():
+			case <-time.After(retryPause):
+			}
+		}
 		resp, err := c.sendTimed(ctx, path)
 		if err == nil {
 			return resp, nil
@@ -75,14 +82,10 @@ func (c *Client) openWatch(ctx context.Context, path string, persist bool) (*htt
 		switch {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case persist && (notReady || errors.As(err, &unreachable)):
+		case persist && (errors.As(err, &unreachable) || refused != nil && refused.Code >= http.StatusInternalServerError):
 		case notReady && time.Now().Before(deadline):
 		default:
 			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryPause):
 		}
 	}
 }
