@@ -74,9 +74,10 @@ func (c *cli) journal(ctx context.Context, args []string, opts journalOptions) e
 		}
 		code, err := c.journalOf(ctx, p, opts, c.streams())
 		if err != nil {
-			if code, err = c.unreached(ctx, err, len(places)); err != nil {
+			if err := c.unreached(ctx, err, len(places)); err != nil {
 				return err
 			}
+			code = exitFailed
 		}
 		worst = max(worst, code)
 	}

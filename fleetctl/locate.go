@@ -96,13 +96,13 @@ func (c *cli) locate(ctx context.Context, status api.UnitStatus, only, none stri
 }
 
 // unreached tells of a place that could not be asked, when there are others to go
-// on with, and gives the exit code for it.
-func (c *cli) unreached(ctx context.Context, err error, places int) (int, error) {
+// on with; otherwise it gives the error back.
+func (c *cli) unreached(ctx context.Context, err error, places int) error {
 	if places == 1 || ctx.Err() != nil {
-		return exitFailed, err
+		return err
 	}
 	c.errorf("%v", err)
-	return exitFailed, nil
+	return nil
 }
 
 // findMachines finds machines by the beginning of their ids, their address or

@@ -80,9 +80,10 @@ func (c *cli) status(ctx context.Context, args []string, opts statusOptions) err
 			code, err := c.runOn(ctx, onHost{machine: p.machine, sshPort: opts.sshPort},
 				with(systemctl(p.machine), "status", "-l", "--no-pager", string(p.unit)), c.streams())
 			if err != nil {
-				if code, err = c.unreached(ctx, err, len(places)); err != nil {
+				if err := c.unreached(ctx, err, len(places)); err != nil {
 					return err
 				}
+				code = exitFailed
 			}
 			worst = max(worst, code)
 		}

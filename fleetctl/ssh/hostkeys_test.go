@@ -109,7 +109,7 @@ func TestNoKnownHosts(t *testing.T) {
 		t.Error(err)
 	}
 	// A person takes longer than the host may.
-	c.Timeout = 200 * time.Millisecond
+	c.Timeout = time.Second
 	c.Confirm = func(context.Context, string, string) bool {
 		deadline := time.NewTimer(2 * c.Timeout)
 		<-deadline.C
