@@ -77,14 +77,19 @@ func leaderTTL(agentTTL time.Duration) time.Duration {
 
 // Run campaigns and leads until ctx ends, and then hands the lead over.
 func (e *Engine) Run(ctx context.Context) error {
+	said := "" // as long as a trouble lasts, every attempt ends in it
 	for ctx.Err() == nil {
-		err := e.turn(ctx)
+		led := false
+		err := e.turn(ctx, &led)
 		switch {
 		case ctx.Err() != nil:
 		case errors.Is(err, registry.ErrDeposed):
 			e.log.Info("another engine leads now")
 		case err != nil:
-			e.log.WithError(err).Warn("this turn as leader ended: campaigning again")
+			if led || err.Error() != said {
+				e.log.WithError(err).Warn("this engine does not lead: campaigning again")
+			}
+			said = err.Error()
 			pause(ctx, retryPause)
 		}
 	}
@@ -92,7 +97,7 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 // turn is one campaign and, once elected, one lead.
-func (e *Engine) turn(ctx context.Context) error {
+func (e *Engine) turn(ctx context.Context, led *bool) error {
 	lead, err := e.opts.Registry.Campaign(ctx, e.opts.Machine, leaderTTL(e.opts.AgentTTL))
 	if err != nil {
 		return err
@@ -103,6 +108,7 @@ func (e *Engine) turn(ctx context.Context) error {
 		}
 	}()
 	e.log.Info("this engine leads the cluster")
+	*led = true
 	census, end := e.metrics.leading()
 	e.mu.Lock()
 	e.leads = time.Now()

@@ -106,7 +106,7 @@ func Dial(cfg Config) (*Registry, error) {
 	}
 	r.SetRequestTimeout(cfg.RequestTimeout)
 	r.metrics = newMetrics(r, cfg.Metrics)
-	var dialled atomic.Bool
+	login := &login{user: cfg.Username}
 	var err error
 	r.etcd, err = clientv3.New(clientv3.Config{
 		Endpoints:            cfg.Endpoints,
@@ -123,14 +123,14 @@ func Dial(cfg Config) (*Registry, error) {
 			}),
 			grpc.WithTransportCredentials(connector),
 			grpc.WithContextDialer(connector.dial),
-			grpc.WithChainUnaryInterceptor(authenticateLater(&dialled), r.measure),
-			grpc.WithStreamInterceptor(authenticateByCallsOnly),
+			grpc.WithChainUnaryInterceptor(login.unary, r.measure),
+			grpc.WithStreamInterceptor(login.stream),
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("etcd at %s: %w", strings.Join(cfg.Endpoints, ","), err)
 	}
-	dialled.Store(true)
+	login.dialled.Store(true)
 	return r, nil
 }
 
@@ -138,26 +138,6 @@ func Dial(cfg Config) (*Registry, error) {
 func (r *Registry) SetRequestTimeout(d time.Duration) { r.timeout.Store(int64(d)) }
 
 func (r *Registry) requestTimeout() time.Duration { return time.Duration(r.timeout.Load()) }
-
-// authenticateLater keeps clientv3.New from waiting for an etcd that is down:
-// it asks for the user's token at once, and fails without one. Later requests
-// ask for it when etcd refuses them.
-func authenticateLater(dialled *atomic.Bool) grpc.UnaryClientInterceptor {
-	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		if !dialled.Load() && method == "/etcdserverpb.Auth/Authenticate" {
-			return rpctypes.ErrGRPCAuthNotEnabled // for now
-		}
-		return invoke(ctx, method, req, reply, cc, opts...)
-	}
-}
-
-// authenticateByCallsOnly replaces clientv3's own interceptor of streams, which
-// logs in anew for each stream: every renewal of a lease is one, and each login
-// costs etcd a write to its log and a tenth of a second of a CPU. Every watch is
-// preceded by a call, which has the token renewed when it must be.
-func authenticateByCallsOnly(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	return stream(ctx, desc, cc, method, opts...)
-}
 
 // Close ends all connections.
 func (r *Registry) Close() error { return r.etcd.Close() }
@@ -193,6 +173,16 @@ func (r *Registry) noted(ctx context.Context, err error) error {
 		r.health = err
 	}
 	return err
+}
+
+// notedLease is noted for what is asked of leases alone: etcd asks nobody who he
+// is for that, so a success does not say that fleet is let in.
+func (r *Registry) notedLease(ctx context.Context, err error) error {
+	var refused *RefusedError
+	if err == nil && errors.As(r.Health(), &refused) {
+		return nil
+	}
+	return r.noted(ctx, err)
 }
 
 // answered reports whether an error is a healthy etcd's plain no.

@@ -23,7 +23,7 @@ func (r *Registry) grant(ctx context.Context, ttl time.Duration) (*clientv3.Leas
 	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
 	defer cancel()
 	resp, err := r.etcd.Grant(ctx, seconds(ttl))
-	return resp, r.noted(ctx, err)
+	return resp, r.notedLease(ctx, err)
 }
 
 // revoke ends a lease. One that has ended already is fine.
@@ -34,7 +34,7 @@ func (r *Registry) revoke(ctx context.Context, lease clientv3.LeaseID) error {
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		err = nil
 	}
-	return r.noted(ctx, err)
+	return r.notedLease(ctx, err)
 }
 
 // remaining is what etcd says of a lease's time.
@@ -51,7 +51,7 @@ func (r *Registry) timeToLive(ctx context.Context, lease clientv3.LeaseID) (rema
 	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
 	defer cancel()
 	resp, err := r.etcd.TimeToLive(ctx, lease)
-	if err = r.noted(ctx, err); err != nil {
+	if err = r.notedLease(ctx, err); err != nil {
 		return remaining{}, fmt.Errorf("asking for a lease's time: %w", err)
 	}
 	return remaining{
@@ -79,7 +79,7 @@ func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (t
 		return stream.Recv()
 	}()
 	r.metrics.asked(ctx, opRenew, began, err)
-	if err = r.noted(ctx, clientv3.ContextError(ctx, err)); err != nil {
+	if err = r.notedLease(ctx, clientv3.ContextError(ctx, err)); err != nil {
 		return 0, fmt.Errorf("renewing a lease: %w", err)
 	}
 	if resp.TTL <= 0 {

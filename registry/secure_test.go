@@ -14,6 +14,8 @@ import (
 	"github.com/fleet-project/fleet/registry/etcdtest"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/sirupsen/logrus"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
 // dialSecure is connect with all of a Config.
@@ -258,5 +260,52 @@ func TestJoinSaysWhyNot(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "cannot join the cluster yet"); n != 1 || !strings.Contains(log.String(), "http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused") {
 		t.Errorf("said %d times:\n%s", n, log.String())
+	}
+}
+
+// etcd takes the name in a client's certificate for a user's, if nobody logs in.
+func TestAuthComesBeforeTheCertificatesName(t *testing.T) {
+	t.Parallel()
+	ca := etcdtest.NewCA(t, "ca")
+	serverCert, serverKey := ca.Issue(t, "server", "127.0.0.1", time.Hour)
+	url := etcdtest.NewSecure(t, serverCert, serverKey, ca)
+	cert, key := ca.Issue(t, "client", "client", time.Hour)
+	cfg := Config{Endpoints: []string{url}, CAFile: ca.File, CertFile: cert, KeyFile: key, Username: "root", Password: "toor", Prefix: etcdtest.Prefix()}
+	r := dialSecure(t, cfg)
+	_, err := r.Revision(t.Context()) // it has no users yet
+	ok(t, err)
+	tls, err := tlsFiles{ca.File, cert, key}.config()
+	ok(t, err)
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, TLS: tls, Logger: zap.NewNop()})
+	ok(t, err)
+	defer c.Close()
+	_, err = c.UserAdd(t.Context(), "root", "toor")
+	ok(t, err)
+	_, err = c.UserGrantRole(t.Context(), "root", "root")
+	ok(t, err)
+	_, err = c.AuthEnable(t.Context())
+	ok(t, err)
+	_, err = dialSecure(t, cfg).Revision(t.Context())
+	ok(t, err)
+	eventually(t, "one that has been there before logs in", func() bool { _, err := r.Revision(t.Context()); return err == nil })
+	cfg.Password = "wrong"
+	refusal(t, dialSecure(t, cfg), "etcd refuses fleet", "etcd_password")
+	cfg.Username, cfg.Password = "", ""
+	refusal(t, dialSecure(t, cfg), "etcd refuses fleet", "needs a role")
+}
+
+// Leases need no permission: that they can be had does not mean that all is well.
+func TestRefusalOutlastsLeases(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.NewWithAuth(t, etcdtest.Prefix())
+	r := dialSecure(t, Config{Endpoints: s.Endpoints(), Username: "fleet", Password: "secret", Prefix: "/elsewhere/"})
+	refusal(t, r, "etcd refuses fleet")
+	lease, err := r.grant(t.Context(), ttl)
+	ok(t, err)
+	_, err = r.keepAliveOnce(t.Context(), lease.ID)
+	ok(t, err)
+	var refused *RefusedError
+	if !errors.As(r.Health(), &refused) {
+		t.Errorf("its health is said to be %v", r.Health())
 	}
 }

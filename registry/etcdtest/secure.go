@@ -43,17 +43,18 @@ func NewCA(t testing.TB, name string) *CA {
 	return c
 }
 
-// Issue makes a certificate and its key for a host name or address, valid for
-// a while, or since long invalid. It gives the files.
+// Issue makes a certificate and its key for a host's name or address, or for
+// nobody in particular (""), valid for a while or, if that is negative, no more.
+// It gives the files, which are called by name.
 func (c *CA) Issue(t testing.TB, name, host string, valid time.Duration) (cert, key string) {
 	t.Helper()
 	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(valid),
+		Subject: pkix.Name{CommonName: host}, NotAfter: time.Now().Add(valid),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if ip := net.ParseIP(host); ip != nil {
 		template.IPAddresses = []net.IP{ip}
-	} else {
+	} else if host != "" {
 		template.DNSNames = []string{host}
 	}
 	return c.sign(t, name, template, newKey(t))
