@@ -165,12 +165,14 @@ func kindOf(s *openapi3.Schema) string {
 // such path or method.
 func operation(doc *openapi3.T, method, path string) (*routers.Route, bool) {
 	plain, _, _ := strings.Cut(path, "?")
-	for _, prefix := range []string{api.Prefix, api.AliasPrefix} {
-		if rest, ok := strings.CutPrefix(plain, prefix+"/"); ok {
-			plain = strings.TrimSuffix(rest, "/")
-		}
+	rest, below := strings.CutPrefix(plain, api.Prefix+"/")
+	if !below {
+		rest, below = strings.CutPrefix(plain, api.AliasPrefix+"/")
 	}
-	have := strings.Split(strings.TrimPrefix(plain, "/"), "/")
+	if !below {
+		return nil, false
+	}
+	have := strings.Split(strings.TrimSuffix(rest, "/"), "/")
 	for pattern, item := range doc.Paths.Map() {
 		want := strings.Split(pattern[1:], "/")
 		matches := len(want) == len(have)

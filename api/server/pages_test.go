@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/fleet-project/fleet/api/server"
@@ -72,31 +71,4 @@ func (f *fixture) change(name string, there bool) {
 	} else {
 		f.want(204, "DELETE", "units/"+name, "", "")
 	}
-}
-
-// Whatever a client sends, the answer has a meaning and nothing half is stored.
-func FuzzPutUnit(f *testing.F) {
-	f.Add("web.service", `{"name":"web.service","desiredState":"inactive","options":[{"section":"Unit","name":"A","value":"b"}]}`)
-	f.Add("a@.service", `{"text":"[Unit]\nA=b\\\n c\n","desiredState":"launched"}`)
-	f.Add("x", `{"text":"\ud800","desiredState":1}`)
-	f.Fuzz(func(t *testing.T, name, text string) {
-		fx := newFixture(t, server.Options{})
-		if strings.ContainsAny(name, "/?#%\\ ") || name == "" || name == "." || name == ".." {
-			t.Skip()
-		}
-		for _, c := range name {
-			if c < '!' || c > '~' {
-				t.Skip()
-			}
-		}
-		resp, answer := fx.do("PUT", "units/"+name, text)
-		if resp.StatusCode >= 500 {
-			t.Fatalf("%d %s", resp.StatusCode, answer)
-		}
-		for n, u := range fx.cluster.View().Units {
-			if _, there := fx.cluster.View().Files[u.File]; !there || string(n) != name || resp.StatusCode != 201 {
-				t.Fatalf("stored %s %+v after %d", n, u, resp.StatusCode)
-			}
-		}
-	})
 }
