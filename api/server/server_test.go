@@ -56,6 +56,12 @@ func (f *fixture) do(method, path, body string) (*http.Response, string) {
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	return f.answer(req, path)
+}
+
+// answer gives a request's answer, which must be one that is described.
+func (f *fixture) answer(req *http.Request, path string) (*http.Response, string) {
+	f.t.Helper()
 	resp, err := f.client.Do(req)
 	if err != nil {
 		f.t.Fatal(err)
@@ -66,7 +72,7 @@ func (f *fixture) do(method, path, body string) (*http.Response, string) {
 		f.t.Fatal(err)
 	}
 	if err := asDescribed(described(f.t), req, path, resp, string(text)); err != nil {
-		f.t.Errorf("%s %s: not as api/openapi.yaml has it: %v", method, path, err)
+		f.t.Errorf("%s %s: not as api/openapi.yaml has it: %v", req.Method, path, err)
 	}
 	return resp, string(text)
 }
