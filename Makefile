@@ -33,6 +33,13 @@ unit: tools ## the tests that need no host, under the race detector
 # Uncached: go does not see that files outside of a module have changed.
 	cd dist/check && go vet ./... && go test -count=1 ./...
 
+# How long; 20000x is so many requests, which takes the same everywhere.
+FUZZTIME ?= 2m
+
+.PHONY: fuzz
+fuzz: ## send the API whatever comes to mind, for FUZZTIME (2m)
+	go test -run '^$$' -fuzz FuzzAPI -fuzztime $(FUZZTIME) ./api/server
+
 .PHONY: functional
 functional: build tools ## the tests on three real hosts (as root)
 	@[ "$$(id -u)" = 0 ] || echo "real hosts need root: without it, the tests on them are skipped" >&2
