@@ -134,6 +134,13 @@ func TestTunnel(t *testing.T) {
 	t.Run("a user who may not", func(t *testing.T) {
 		l.fails(1, []string{first.IP(), "permission denied", "--ssh-username"}, "--ssh-username", "core", "list-machines")
 	})
+	t.Run("a user of the socket's group", func(t *testing.T) { // as docs/ssh.md says
+		w.run(first, "chgrp core /run/fleet.sock")
+		defer w.run(first, "chgrp root /run/fleet.sock")
+		if got := l.ok("--ssh-username", "core", "list-machines", "--full"); got != machines {
+			t.Errorf("got\n%s, want\n%s", got, machines)
+		}
+	})
 }
 
 // fleet 1.0's fleetctl runs exactly this on the host, and speaks HTTP over it.

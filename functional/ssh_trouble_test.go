@@ -63,7 +63,7 @@ func (l *laptop) shell(line string) {
 
 func TestHangingHostTimesOut(t *testing.T) {
 	w := use(t)
-	l := w.laptop("root", "FLEETCTL_SSH_TIMEOUT=1")
+	l := w.laptop("root", "FLEETCTL_SSH_TIMEOUT=2")
 	h := w.Hosts[1]
 	w.fleetctl("start", w.file("there.service", told+"[X-Fleet]\nMachineID="+h.MachineID()+"\n"))
 	w.await("the unit's line", func() (bool, string) {
@@ -93,13 +93,13 @@ func TestHangingHostTimesOut(t *testing.T) {
 			if err := tt.hang(); err != nil {
 				t.Fatal(err)
 			}
-			silence := []string{h.IP() + ":22", "no answer within 1s", "--ssh-timeout"}
+			silence := []string{h.IP() + ":22", "no answer within 2s", "--ssh-timeout"}
 			for _, args := range [][]string{{"ssh", h.MachineID(), "true"}, {"status", "there"}, {"journal", "there"}, {"journal", "-f", "there"}} {
 				l.fails(1, silence, args...)
 			}
 			l.fails(1, append(silence, "--tunnel"), "--tunnel", h.IP(), "list-machines")
 			// What ran when it happened notices as well.
-			if err := follow.Wait(); err == nil || !strings.Contains(said.String(), h.IP()+":22") || !strings.Contains(said.String(), "no answer within 1s") {
+			if err := follow.Wait(); err == nil || !strings.Contains(said.String(), h.IP()+":22") || !strings.Contains(said.String(), "no answer within 2s") {
 				t.Errorf("journal -f ended with %v: %s", err, said.String())
 			}
 			if err := tt.wake(); err != nil {
@@ -113,7 +113,7 @@ func TestHangingHostTimesOut(t *testing.T) {
 // Where there are several hosts, one that hangs is named, and the others go on.
 func TestOthersGoOnWithoutTheHostThatHangs(t *testing.T) {
 	w := use(t)
-	l := w.laptop("root", "FLEETCTL_SSH_TIMEOUT=1")
+	l := w.laptop("root", "FLEETCTL_SSH_TIMEOUT=2")
 	first, h, last := w.Hosts[0], w.Hosts[1], w.Hosts[2]
 	w.fleetctl("start", w.file("all.service", told+"[X-Fleet]\nGlobal=true\n"))
 	for _, host := range w.Hosts {
