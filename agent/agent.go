@@ -206,7 +206,7 @@ func (a *Agent) Units() int {
 // until ctx ends, which leaves everything running. It is called once. The error
 // is nil unless the records can't be read.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := a.restore(); err != nil {
+	if err := a.restore(ctx); err != nil {
 		close(a.stopped)
 		return err
 	}
@@ -225,7 +225,7 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // restore takes over the records of an earlier agent.
-func (a *Agent) restore() error {
+func (a *Agent) restore(ctx context.Context) error {
 	known, err := a.store.cluster()
 	if err != nil {
 		return fmt.Errorf("reading which cluster this host belongs to: %w", err)
@@ -234,6 +234,7 @@ func (a *Agent) restore() error {
 	if err != nil {
 		return err
 	}
+	records = append(records, a.inherit(ctx, records)...)
 	now := a.clock.Now()
 	a.started, a.compareAt = now, now.Add(compareEvery)
 	a.core = newCore(a.store.boot, a.checkCluster, known, a.logf)

@@ -94,7 +94,7 @@ func (s *sim) boot() {
 		Machine: func() machine.Machine { return machine.Machine{ID: "m", BootID: "b"} },
 	})
 	s.crashAt, s.failing, s.ends = -1, false, nil
-	if err := s.agent.restore(); err != nil {
+	if err := s.agent.restore(context.Background()); err != nil {
 		s.t.Fatal(err)
 	}
 	s.core = s.agent.core

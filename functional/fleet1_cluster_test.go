@@ -82,9 +82,12 @@ func buildFleet1() (dir string, err error) {
 	return dir, nil
 }
 
-// fleet1Cluster is a cluster of the real fleet 1.0, on two hosts of its own; our
+// fleet1Cluster is the cluster of fleet 1.0 of all tests that leave it one.
+var fleet1Cluster = sync.OnceValues(func() (*cluster.Cluster, error) { return bootFleet1("old") })
+
+// bootFleet1 makes a cluster of the real fleet 1.0, on two hosts of its own; our
 // programs are there as well.
-var fleet1Cluster = sync.OnceValues(func() (*cluster.Cluster, error) {
+func bootFleet1(name string) (*cluster.Cluster, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	programs, err := fleet1Programs()
@@ -96,7 +99,7 @@ var fleet1Cluster = sync.OnceValues(func() (*cluster.Cluster, error) {
 		return nil, err
 	}
 	for i := range specs {
-		specs[i].Name = fmt.Sprintf("old%d", i+1)
+		specs[i].Name = fmt.Sprintf("%s%d", name, i+1)
 	}
 	hosts, err := plat.BootAll(ctx, specs...)
 	if err != nil {
@@ -112,7 +115,7 @@ var fleet1Cluster = sync.OnceValues(func() (*cluster.Cluster, error) {
 		out, err := hosts[0].Run(ctx, fleet1Dir+"fleetctl", "list-machines", "--no-legend")
 		return err == nil && strings.Count(out, "\n") == len(hosts), out
 	})
-})
+}
 
 const fleet1Service = `[Unit]
 Description=fleet daemon
@@ -150,7 +153,7 @@ func startFleet1(ctx context.Context, h, etcd *platform.Host, i int) error {
 	start := "systemctl daemon-reload; systemctl start fleet.socket fleet.service"
 	if h == etcd {
 		files["/etc/systemd/system/etcd1.service"] = platform.File{Content: fmt.Sprintf(
-			"[Service]\nType=notify\nExecStart=/opt/fleet1/etcd --enable-v2 --data-dir=/var/lib/etcd1 --listen-client-urls=http://0.0.0.0:2379 --advertise-client-urls=http://%s:2379\n", h.IP())}
+			"[Service]\nType=notify\nExecStart=/opt/fleet1/etcd --enable-v2 --data-dir=/var/lib/etcd2 --listen-client-urls=http://0.0.0.0:2379 --advertise-client-urls=http://%s:2379\n", h.IP())}
 		start = "systemctl daemon-reload; systemctl start etcd1.service fleet.socket fleet.service"
 	}
 	if err := h.WriteFiles(ctx, files); err != nil {
