@@ -68,20 +68,21 @@ func (c *connector) note(endpoint string, err error) {
 	}
 }
 
-// why gives the troubles that last, nil if there are none.
-func (c *connector) why() error {
+// why gives the troubles that last, nil if there are none, and whether every
+// endpoint has one.
+func (c *connector) why() (all bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var all []string
+	var said []string
 	for _, e := range slices.Sorted(maps.Keys(c.trouble)) {
 		if t := c.trouble[e]; time.Since(t.at) < staleTrouble {
-			all = append(all, fmt.Sprintf("%s: %v", e, t.err))
+			said = append(said, fmt.Sprintf("%s: %v", e, t.err))
 		}
 	}
-	if len(all) == 0 {
-		return nil
+	if len(said) == 0 {
+		return false, nil
 	}
-	return errors.New(strings.Join(all, "; "))
+	return len(said) == len(c.endpoints), errors.New(strings.Join(said, "; "))
 }
 
 // of gives the trouble with one endpoint, "" if there is none.

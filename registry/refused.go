@@ -40,8 +40,12 @@ func (r *Registry) explained(err error) error {
 		return &RefusedError{Err: err, Remedy: fmt.Sprintf(
 			"user %q needs a role that may read and write under %s: etcdctl role grant-permission ROLE readwrite --prefix=true %[2]s", r.user, string(r.keys))}
 	}
-	if why := r.connector.why(); why != nil {
+	switch all, why := r.connector.why(); {
+	case why == nil:
+		return err
+	case all:
 		return &unreachableError{why, err}
+	default: // others take connections, but don't answer
+		return &unreachableError{fmt.Errorf("%w; also %w", err, why), err}
 	}
-	return err
 }

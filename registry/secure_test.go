@@ -245,6 +245,18 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+// The default endpoints are two, of which one is never there: its absence must
+// not hide what is wrong with the other.
+func TestOneTroubleDoesNotHideAnother(t *testing.T) {
+	t.Parallel()
+	link := etcd.Server(t).Link(t)
+	r := dialSecure(t, Config{Endpoints: append(link.Endpoints(), "http://127.0.0.1:1"), RequestTimeout: 200 * time.Millisecond})
+	eventually(t, "an answer", func() bool { _, err := r.Revision(t.Context()); return err == nil })
+	link.Freeze()
+	defer link.Mend()
+	refusal(t, r, "context deadline exceeded; also http://127.0.0.1:1: dial tcp")
+}
+
 func TestJoinSaysWhyNot(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
