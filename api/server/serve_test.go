@@ -16,6 +16,7 @@ import (
 	"github.com/fleet-project/fleet/api/server"
 	"github.com/fleet-project/fleet/api/server/servertest"
 	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/unit"
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 	"golang.org/x/sync/errgroup"
@@ -160,6 +161,10 @@ func TestWatchesAreBounded(t *testing.T) {
 type broken struct{ *servertest.Cluster }
 
 func (b broken) Revision(context.Context) (int64, error) { panic("a mistake") }
+
+func (b broken) RestartUnit(context.Context, unit.Name) (int64, error) { panic("a mistake") }
+
+func (b broken) DestroyUnit(context.Context, unit.Name) (int64, error) { panic("a mistake") }
 
 func TestPanicIsAnAnswer(t *testing.T) {
 	log, seen := logtest.NewNullLogger()
