@@ -35,6 +35,8 @@ type outcome struct {
 	// idle: it has come to rest without running and without having failed, which
 	// is odd for its kind.
 	idle bool
+	// unseen: what is wanted of the unit isn't what the command asked for.
+	unseen bool
 	// on is the machine that it is about, as fleetctl writes it.
 	on string
 	// machine and failed say where and why it failed; failed is empty if it
@@ -55,7 +57,7 @@ func loadOutcome(s api.UnitStatus) outcome { return outcomeOn(s, unit.TargetLoad
 // place has nothing to be stopped.
 func stopOutcome(s api.UnitStatus) outcome {
 	if s.Exists && s.DesiredState == unit.TargetLaunched {
-		return outcome{waiting: "the change to be seen"}
+		return outcome{unseen: true, waiting: "the change to be seen"}
 	}
 	if len(s.Placements) == 0 && len(running(s)) == 0 && s.DesiredState == unit.TargetLoaded {
 		return outcome{done: true}
@@ -74,7 +76,7 @@ func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState
 		return outcome{done: true, failed: "it was destroyed"}
 	}
 	if s.DesiredState != target && !(target == unit.TargetLoaded && s.DesiredState == unit.TargetLaunched) {
-		return outcome{waiting: "the change to be seen"}
+		return outcome{unseen: true, waiting: "the change to be seen"}
 	}
 	for _, p := range s.Placements {
 		if !p.Target.Wanted() {
@@ -155,7 +157,7 @@ func unloadOutcome(s api.UnitStatus) outcome {
 	case !s.Exists:
 		return outcome{done: true}
 	case s.DesiredState.Wanted():
-		return outcome{waiting: "the change to be seen"}
+		return outcome{unseen: true, waiting: "the change to be seen"}
 	}
 	return goneFrom(s)
 }
@@ -183,7 +185,7 @@ func goneFrom(s api.UnitStatus) outcome {
 func destroyOutcome(s api.UnitStatus) outcome {
 	switch {
 	case s.Exists:
-		return outcome{waiting: "the change to be seen"}
+		return outcome{unseen: true, waiting: "the change to be seen"}
 	case s.Destroying:
 		if o := goneFrom(s); !o.done {
 			return o

@@ -116,7 +116,7 @@ func giveUp(name unit.Name) string { return "To give it up: fleetctl unload " + 
 // restart that were sent.
 func (st *step) ensured(s api.UnitStatus, target unit.Target) outcome {
 	if st.created && !s.Exists && !s.Destroying {
-		return outcome{waiting: "the change to be seen"} // what was heard is older than what was sent
+		return outcome{unseen: true, waiting: "the change to be seen"} // what was heard is older than what was sent
 	}
 	if st.send != nil && st.send.Text != "" && s.Hash == st.before.Hash && !s.IsOf([]byte(st.send.Text)) {
 		return outcome{waiting: "the change to be seen"}

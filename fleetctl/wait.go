@@ -33,6 +33,7 @@ type wait struct {
 	pending  []*step
 	settling map[unit.Name]time.Time // since when nothing changed
 	began    map[unit.Name]bool      // systemd was seen to start it
+	unseen   map[unit.Name]time.Time // since when the change asked for isn't seen
 	told     map[unit.Name]string    // the explanation that was printed
 	line     *statusLine
 }
@@ -45,6 +46,7 @@ func (w *wait) run(ctx context.Context, steps []*step) error {
 		}
 	}
 	w.settling, w.began, w.told = map[unit.Name]time.Time{}, map[unit.Name]bool{}, map[unit.Name]string{}
+	w.unseen = map[unit.Name]time.Time{}
 	w.line = newStatusLine(w.cli.stderr)
 	defer w.line.clear()
 	for _, st := range w.pending {
@@ -59,7 +61,7 @@ func (w *wait) run(ctx context.Context, steps []*step) error {
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	for {
-		well, again := w.look()
+		well, again := w.look(ctx)
 		ok = ok && well
 		if len(w.pending) == 0 {
 			break
@@ -92,7 +94,7 @@ const lineTime = 200 * time.Millisecond
 
 // look judges the units that are pending. It returns whether those that are done
 // are well, and when to look again though nothing happens.
-func (w *wait) look() (ok bool, again time.Duration) {
+func (w *wait) look(ctx context.Context) (ok bool, again time.Duration) {
 	ok, again = true, lineTime
 	left := w.pending[:0]
 	for _, st := range w.pending {
@@ -103,6 +105,10 @@ func (w *wait) look() (ok bool, again time.Duration) {
 			again = min(again, max(rest, time.Millisecond))
 		}
 		w.began[st.name] = w.began[st.name] || o.began
+		if o.unseen && w.overruled(ctx, st.name) {
+			ok = false
+			continue
+		}
 		if !o.done {
 			left = append(left, st)
 			continue
@@ -116,6 +122,34 @@ func (w *wait) look() (ok bool, again time.Duration) {
 		w.line.show(w.waitingFor())
 	}
 	return ok, again
+}
+
+// askAfter is how long a change may go unseen before fleetd is asked about it.
+const askAfter = time.Second
+
+// overruled finds out, and says, whether somebody else has changed what is wanted
+// of a unit since: then what the command asked for will never be seen.
+func (w *wait) overruled(ctx context.Context, name unit.Name) bool {
+	since, known := w.unseen[name]
+	if !known || time.Since(since) < askAfter {
+		if !known {
+			w.unseen[name] = time.Now()
+		}
+		return false
+	}
+	delete(w.unseen, name)
+	heard := w.session.latest[name]
+	now := "destroyed"
+	switch u, err := w.session.client.Unit(ctx, name); {
+	case api.IsNotFound(err) && !heard.Exists:
+	case err != nil || u.DesiredState != heard.DesiredState:
+		return false // what was heard is old
+	default:
+		now = string(u.DesiredState)
+	}
+	w.line.clear()
+	w.cli.errorf("Unit %s was changed by somebody else meanwhile: it is %s now.", name, now)
+	return true
 }
 
 // settles gives how much longer a unit must stay as it is to be done.

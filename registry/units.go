@@ -24,7 +24,7 @@ func (r *Registry) SubmitUnit(ctx context.Context, name unit.Name, text []byte, 
 		created = old == nil || old.Target == unit.TargetDestroyed
 		next := record.Unit{File: hash, Target: target}
 		if old != nil {
-			next.Restart = old.Restart
+			next.Restart = old.Aim(target).Restart
 			if created {
 				next.Restart++
 			}
@@ -57,8 +57,7 @@ func (r *Registry) SetTarget(ctx context.Context, name unit.Name, target unit.Ta
 		if old.Target == target {
 			return nil, nil, nil
 		}
-		next := *old
-		next.Target = target
+		next := old.Aim(target)
 		return &next, nil, nil
 	})
 }

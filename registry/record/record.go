@@ -24,8 +24,21 @@ type Unit struct {
 	File   unit.Hash   `json:"file"`   // key of the text in Files
 	Target unit.Target `json:"target"` // inactive, loaded, launched, or destroyed: to be withdrawn everywhere, then forgotten
 	// Restart counts the restarts asked for. An agent that speaks for a lower
-	// count restarts the unit once and then speaks for this one.
+	// count restarts the unit once and then speaks for this one. Taking a unit
+	// down from launched counts, too: see Aim.
 	Restart uint64 `json:"restart,omitempty"`
+}
+
+// Aim gives the unit with another target. Taking it down from launched counts as
+// a restart: else what a machine says of the time before it was launched would
+// read as if it had been stopped already, and a stop and a start that the machine
+// hears of at once would go unnoticed.
+func (u Unit) Aim(target unit.Target) Unit {
+	if u.Target == unit.TargetLaunched && target != unit.TargetLaunched {
+		u.Restart++
+	}
+	u.Target = target
+	return u
 }
 
 // Spec is what a machine is told to do with a unit, and what its answer

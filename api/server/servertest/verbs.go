@@ -46,7 +46,7 @@ func (c *Cluster) SubmitUnit(_ context.Context, name unit.Name, text []byte, tar
 	}
 	old, exists := c.view.Units[name]
 	created = !exists || old.Target == unit.TargetDestroyed
-	next := record.Unit{File: unit.HashOf(text), Target: target, Restart: old.Restart}
+	next := record.Unit{File: unit.HashOf(text), Target: target, Restart: old.Aim(target).Restart}
 	if exists && created {
 		next.Restart++
 	}
@@ -55,7 +55,7 @@ func (c *Cluster) SubmitUnit(_ context.Context, name unit.Name, text []byte, tar
 
 // SetTarget is the registry's.
 func (c *Cluster) SetTarget(_ context.Context, name unit.Name, target unit.Target) (int64, error) {
-	return c.changeUnit(name, func(u *record.Unit) { u.Target = target })
+	return c.changeUnit(name, func(u *record.Unit) { *u = u.Aim(target) })
 }
 
 // RestartUnit is the registry's.
