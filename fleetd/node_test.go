@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fleet-project/fleet/api/server"
 	"github.com/fleet-project/fleet/engine"
@@ -143,6 +144,15 @@ func TestSupervisorIsToldTheTruth(t *testing.T) {
 	told.await(t, "EXTEND_TIMEOUT_USEC=15000000")
 	if strings.Count(told.String(), "READY=1") != 1 || strings.Count(told.String(), "STOPPING=1") != 1 {
 		t.Error(told)
+	}
+}
+
+// systemd drops a message that is longer than 4 KiB, or no UTF-8.
+func TestStatusIsOneThatSystemdTakes(t *testing.T) {
+	told := &book{}
+	supervisor{notify: told.notify}.status("a\nb" + strings.Repeat("é", 5000))
+	if s := told.String(); !strings.HasPrefix(s, "STATUS=a; bé") || len(s) > 4000 || !utf8.ValidString(s) || strings.Count(s, "\n") != 1 {
+		t.Errorf("%.60q…, %d bytes", s, len(s))
 	}
 }
 

@@ -19,6 +19,9 @@ const (
 	// again, while units are handed over: a service file may allow less than
 	// that takes.
 	extendBy = 15 * time.Second
+	// maxStatus is well within what systemd reads of one message (4 KiB): it drops
+	// a longer one.
+	maxStatus = 2000
 	// beats is how many signs of life fall into the time that systemd waits for
 	// one.
 	beats = 3
@@ -45,7 +48,11 @@ func supervisorOf(log *logrus.Entry) supervisor {
 
 // status puts what there is to say into systemctl's Status: line.
 func (s supervisor) status(text string) {
-	s.notify("STATUS=" + strings.NewReplacer("\n", "; ", "\r", "").Replace(text))
+	text = strings.NewReplacer("\n", "; ", "\r", "").Replace(text)
+	if len(text) > maxStatus {
+		text = text[:maxStatus] + "…"
+	}
+	s.notify("STATUS=" + strings.ToValidUTF8(text, ""))
 }
 
 // reloading tells that the configuration is being read again, until ready is
