@@ -159,6 +159,11 @@ func TestCompatFleetd(t *testing.T) {
 		if s := c.Source("etcd_keyfile") + " " + c.Source("etcd_username") + " " + c.Source("agent_ttl"); s != "environment variable FLEET_ETCD_KEYFILE "+path+":1 default" {
 			t.Error(s)
 		}
+		env := []string{"FLEET_ETCD_USERNAME=u", "FLEET_ETCD_PASSWORD=p w", "FLEET_ETCD_CERTFILE=/c", "FLEET_ETCD_KEYFILE=/k", "FLEET_ETCD_SERVERS=https://a:1"}
+		e, err := Load(write(t, ""), env)
+		if err != nil || e.EtcdUsername != "u" || e.EtcdPassword != "p w" || e.EtcdCertFile != "/c" || e.EtcdKeyFile != "/k" {
+			t.Errorf("%v, %+v", err, e)
+		}
 		for _, v := range c.Values() {
 			if strings.Contains(v.Value, "a#b") {
 				t.Errorf("%s shows the password", v.Key)
