@@ -84,6 +84,37 @@ func TestStartThatWaitsItsTurnIsNotSaid(t *testing.T) {
 	r.cluster.await(t, "launched", is("a.service", unit.TargetLaunched, "active"))
 }
 
+// A restart has not taken place while the run before it goes on.
+func TestRestartThatWaitsItsTurnIsNotSaid(t *testing.T) {
+	r := newRig(t).start()
+	spec := launched(r.cluster.file(sleeper))
+	r.cluster.tell(place("a.service", spec))
+	r.cluster.await(t, "launched", is("a.service", unit.TargetLaunched, "active"))
+	r.sys.mu.Lock()
+	r.sys.slow, r.sys.queued = true, true
+	accepted := make(chan struct{})
+	r.sys.fault = func(call string, after bool) error {
+		if call == "restart a.service" && after {
+			close(accepted)
+		}
+		return nil
+	}
+	r.sys.mu.Unlock()
+	spec.Restart = 1
+	r.cluster.tell(place("a.service", spec))
+	<-accepted
+	r.idle()
+	restarted := func(s map[unit.Name]record.State) bool { return s["a.service"].Restart == 1 }
+	r.cluster.await(t, "looked at", func(s map[unit.Name]record.State) bool {
+		if restarted(s) {
+			t.Errorf("said before its turn: %+v", s["a.service"])
+		}
+		return true
+	})
+	r.sys.finish("a.service")
+	r.cluster.await(t, "restarted", restarted)
+}
+
 func TestIdleHostPublishesNothing(t *testing.T) {
 	r := newRig(t).start()
 	r.cluster.tell(place("a.service", launched(r.cluster.file(sleeper))))

@@ -55,6 +55,7 @@ type held struct {
 	job      uint64 // the latest that systemd accepted
 	stopping bool   // a stop was accepted, its end isn't known yet
 	starting bool   // a start or restart was accepted, its end isn't known yet
+	renewing bool   // starting: the run that is seen is the one before
 	stopped  bool   // it ended with the unit down, and nothing was started since
 	killed   bool   // SIGKILL was sent, or is to be tried again after retry
 	examine  bool   // the record's intent may have taken place, or may not
@@ -174,6 +175,7 @@ func (c *core) observe(states map[unit.Name]systemd.State) {
 		if h.advisory && (s.Active == "active" || s.Active == "activating") {
 			c.resetError(h)
 		}
+		h.renewing = h.renewing && s.Active == "active"
 		if h.stopped && !down(s) {
 			h.stopped = false
 		}

@@ -74,6 +74,7 @@ func (c *core) succeeded(h *held, r result) {
 	case doStart, doRestart:
 		h.rec = r.action.after
 		h.job, h.starting, h.stopping, h.stopped, h.killed, h.examine = r.job, true, false, false, false, false
+		h.renewing = r.action.verb == doRestart && h.state.Active == "active"
 	case doInstall:
 		h.rec = r.action.after
 		if r.reason != "" {

@@ -41,9 +41,9 @@ func (c *core) statement(h *held) *record.State {
 		}
 	case !h.seen:
 		return h.published
-	case h.starting && (h.state.Active == "inactive" || h.state.Active == "failed"):
+	case h.starting && (h.state.Active == "inactive" || h.state.Active == "failed" || h.renewing):
 		// Its job waits its turn. Launched and inactive would read as a oneshot
-		// that is done.
+		// that is done, active as a restart that is done.
 		return h.published
 	}
 	// Systemd's words, unchanged: a unit that it can't start is inactive to it.
