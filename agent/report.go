@@ -85,8 +85,8 @@ func (a *Agent) reportNow() Report {
 		if h.rec != nil {
 			u.Done, u.File = h.rec.Done.Target, h.rec.Disk
 		}
-		if !h.retry.IsZero() {
-			u.RetryAt = &h.retry
+		if retry := h.retry; !retry.IsZero() { // a copy: the report outlives the loop's turn
+			u.RetryAt = &retry
 		}
 		r.Units = append(r.Units, u)
 	}

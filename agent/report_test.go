@@ -29,6 +29,18 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// A report is read while the loop goes on.
+func TestReportIsACopy(t *testing.T) {
+	at := time.Unix(1, 0)
+	h := &held{name: "a.service", retry: at}
+	a := &Agent{core: &core{units: map[unit.Name]*held{h.name: h}}}
+	report := a.reportNow()
+	h.retry = time.Time{}
+	if got := report.Units[0].RetryAt; got == nil || !got.Equal(at) {
+		t.Errorf("to be tried again at %v, want %v", got, at)
+	}
+}
+
 func TestAlive(t *testing.T) {
 	r := newRig(t).start()
 	if err := r.agent.Alive(t.Context()); err != nil {
