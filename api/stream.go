@@ -28,9 +28,10 @@ func readStream[T any](ctx context.Context, resp *http.Response, fn func(T) erro
 			}
 			return err
 		}
-		timer.Reset(silence)
+		timer.Stop() // however long fn takes: that is not the connection's silence
 		if err := fn(e); err != nil {
 			return callbackError{err}
 		}
+		timer.Reset(silence)
 	}
 }
