@@ -277,9 +277,11 @@ func (p *Presence) Machine() machine.Machine {
 	return p.machine
 }
 
-// Update changes what the machine says of itself.
+// Update changes what the machine says of itself. That it leaves it can't take
+// back: a reload of the configuration may come while it does.
 func (p *Presence) Update(ctx context.Context, m machine.Machine) error {
 	p.mu.Lock()
+	m.Leaving = m.Leaving || p.machine.Leaving
 	p.machine = m
 	p.presenceDirty()
 	p.mu.Unlock()

@@ -198,6 +198,12 @@ func TestPresenceUpdateAndManyStates(t *testing.T) {
 	if !stored[machine.Machine](t, p.s, p.r.keys.machine("m")).Leaving {
 		t.Error("not updated")
 	}
+	reloaded := host("m", "b") // from before it was to leave
+	reloaded.IP = "10.9.9.9"
+	ok(t, p.Update(t.Context(), reloaded))
+	if got := stored[machine.Machine](t, p.s, p.r.keys.machine("m")); !got.Leaving || got.IP != reloaded.IP {
+		t.Errorf("%+v", got)
+	}
 	many := map[unit.Name]*record.State{"a.service": nil, "b.service": nil}
 	var names []unit.Name
 	for i := range 3*maxOps + 1 {
