@@ -145,12 +145,17 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// A fleetd that is not ready is asked again; one that stays so is told of.
 // A fleetd that was started a moment ago makes its socket in a moment.
 func TestSocketThatAppears(t *testing.T) {
+	t.Run("within the time of a request", func(t *testing.T) { socketAppears(t, 5*time.Second) })
+	t.Run("without a limit", func(t *testing.T) { socketAppears(t, 0) })
+}
+
+func socketAppears(t *testing.T, timeout time.Duration) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "late")
 	refused := make(chan struct{}, 100)
-	c, err := api.NewClient(api.ClientOptions{Endpoint: "unix://" + path, Timeout: 5 * time.Second,
+	c, err := api.NewClient(api.ClientOptions{Endpoint: "unix://" + path, Timeout: timeout,
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 			if err != nil {
@@ -183,6 +188,7 @@ func TestSocketThatAppears(t *testing.T) {
 	s.Close()
 }
 
+// A fleetd that is not ready is asked again; one that stays so is told of.
 func TestNotReady(t *testing.T) {
 	var asked atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

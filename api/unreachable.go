@@ -44,7 +44,11 @@ const appearTime = 500 * time.Millisecond
 // dialSocket connects to a unix socket, and gives a fleetd that is just
 // starting the time to make it, but no more than half of a request's.
 func (c *Client) dialSocket(ctx context.Context, path string) (net.Conn, error) {
-	patience, cancel := context.WithTimeout(ctx, min(appearTime, c.opts.Timeout/2))
+	limit := appearTime
+	if c.opts.Timeout > 0 {
+		limit = min(limit, c.opts.Timeout/2)
+	}
+	patience, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		conn, err := c.opts.Dial(ctx, "unix", path)

@@ -83,7 +83,7 @@ func (c *Client) openWatch(ctx context.Context, path string, persist bool) (*htt
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case persist && (errors.As(err, &unreachable) || refused != nil && refused.Code >= http.StatusInternalServerError):
-		case notReady && time.Now().Before(deadline):
+		case notReady && (c.opts.Timeout == 0 || time.Now().Before(deadline)):
 		default:
 			return nil, err
 		}

@@ -46,10 +46,10 @@ func (c *cli) addGlobalFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.endpoint, "endpoint", defaultEndpoint, "where fleetd is: unix:///PATH, http://HOST:PORT or https://HOST:PORT")
 	flags.StringVar(&f.tunnel, "tunnel", "", "reach fleetd and all hosts through this host, by SSH: HOST or HOST:PORT")
 	flags.StringVar(&f.sshUser, "ssh-username", "core", "user name on the hosts, for SSH")
-	flags.Float64Var(&f.sshTimeout, "ssh-timeout", 10, "seconds that connecting by SSH may take")
+	flags.Float64Var(&f.sshTimeout, "ssh-timeout", 10, "seconds that a host may be silent over SSH; 0: no limit")
 	flags.StringVar(&f.knownHosts, "known-hosts-file", "~/.fleetctl/known_hosts", "file of the hosts' SSH keys")
 	flags.BoolVar(&f.strictHostKeys, "strict-host-key-checking", true, "refuse hosts whose SSH key isn't the known one")
-	flags.Float64Var(&f.requestTimeout, "request-timeout", 3, "seconds that one request to fleetd may take")
+	flags.Float64Var(&f.requestTimeout, "request-timeout", 3, "seconds that one request to fleetd may take; 0: no limit")
 	flags.StringVar(&f.caFile, "ca-file", "", "file of the CA by which fleetd's certificate is checked (https)")
 	flags.StringVar(&f.certFile, "cert-file", "", "file of the certificate to show to fleetd (https)")
 	flags.StringVar(&f.keyFile, "key-file", "", "file of the key of that certificate (https)")
@@ -79,7 +79,7 @@ func (c *cli) settle(cmd *cobra.Command) error {
 		}
 	})
 	if !cmd.Root().PersistentFlags().Changed("endpoint") {
-		c.flags.endpoint = findEndpoint(os.Geteuid(), os.Getenv("XDG_RUNTIME_DIR"))
+		c.flags.endpoint = findEndpoint(c.flags.tunnel, os.Geteuid(), os.Getenv("XDG_RUNTIME_DIR"))
 	}
 	if rest, ok := strings.CutPrefix(c.flags.knownHosts, "~/"); ok {
 		if home, e := os.UserHomeDir(); e == nil {
@@ -93,9 +93,9 @@ func (c *cli) settle(cmd *cobra.Command) error {
 }
 
 // findEndpoint looks for a fleetd of this user's own (fleetd dev) if the user
-// couldn't use the host's.
-func findEndpoint(uid int, runtimeDir string) string {
-	if uid == 0 {
+// couldn't use the host's. Through a tunnel it would be looked for over there.
+func findEndpoint(tunnel string, uid int, runtimeDir string) string {
+	if tunnel != "" || uid == 0 {
 		return defaultEndpoint
 	}
 	// su and nsenter don't set XDG_RUNTIME_DIR, or leave it another user's.

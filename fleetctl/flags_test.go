@@ -29,19 +29,21 @@ func TestFindEndpoint(t *testing.T) {
 	}
 	tests := []struct {
 		name, dir string
+		tunnel    string
 		uid       int
 		want      string
 	}{
-		{"the user's own fleetd dev", owned(with), uid, "unix://" + with + "/fleet.sock"},
-		{"root has the host's", with, 0, defaultEndpoint},
-		{"no fleetd dev", owned(without), uid, defaultEndpoint},
-		{"another user's directory, as su leaves it", with, user + 1, defaultEndpoint},
-		{"a directory that isn't there", without + "/nothing", user + 1, defaultEndpoint},
-		{"no directory", "", user + 1, defaultEndpoint},
+		{"the user's own fleetd dev", owned(with), "", uid, "unix://" + with + "/fleet.sock"},
+		{"another host's fleetd", owned(with), "host", uid, defaultEndpoint},
+		{"root has the host's", with, "", 0, defaultEndpoint},
+		{"no fleetd dev", owned(without), "", uid, defaultEndpoint},
+		{"another user's directory, as su leaves it", with, "", user + 1, defaultEndpoint},
+		{"a directory that isn't there", without + "/nothing", "", user + 1, defaultEndpoint},
+		{"no directory", "", "", user + 1, defaultEndpoint},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := findEndpoint(tt.uid, tt.dir); got != tt.want {
+			if got := findEndpoint(tt.tunnel, tt.uid, tt.dir); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
 		})

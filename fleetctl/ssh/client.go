@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -17,7 +18,7 @@ import (
 type Config struct {
 	User string
 	// Timeout is how long a host may keep silent: while it is connected to,
-	// when it is asked to run something, and at any time later.
+	// when it is asked to run something, and at any time later. 0: for ever.
 	Timeout time.Duration
 	// KnownHosts is the file of the hosts' keys.
 	KnownHosts string
@@ -49,6 +50,9 @@ type Client struct {
 
 // Dial connects to a host, HOST or HOST:PORT. Its errors name the host.
 func Dial(ctx context.Context, addr string, config Config) (*Client, error) {
+	if config.Timeout == 0 {
+		config.Timeout = math.MaxInt64
+	}
 	c := &Client{addr: WithPort(addr, "22"), config: config}
 	c.life, c.end = context.WithCancelCause(context.Background())
 	p := newPatience(ctx, config.Timeout)

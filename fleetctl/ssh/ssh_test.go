@@ -51,6 +51,16 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestNoTimeout(t *testing.T) {
+	h := newHost(t)
+	c := h.config()
+	c.Timeout = 0
+	var out bytes.Buffer
+	if _, err := dial(t, h.addr, c).Run(t.Context(), "echo on", ssh.Streams{Stdout: &out}); err != nil || out.String() != "echo on\n" {
+		t.Errorf("%v %q", err, out.String())
+	}
+}
+
 func TestAgent(t *testing.T) {
 	h := newHost(t)
 	c := h.config()
