@@ -29,7 +29,7 @@ func (r *Registry) UpdateOverrides(ctx context.Context, ids []machine.ID, change
 		if err != nil {
 			return 0, err
 		}
-		var puts []clientv3.Op
+		var writes []clientv3.Op
 		same := make([]clientv3.Cmp, len(ids))
 		for i, id := range ids {
 			key := r.keys.overrides(id)
@@ -44,15 +44,19 @@ func (r *Registry) UpdateOverrides(ctx context.Context, ids []machine.ID, change
 			if err := change(id, &words); err != nil {
 				return 0, err
 			}
-			if next := encode(words); next != stored {
-				puts = append(puts, clientv3.OpPut(key, next))
+			switch next := encode(words); {
+			case next == stored:
+			case next == encode(record.Overrides{}): // nothing is left to say
+				writes = append(writes, clientv3.OpDelete(key))
+			default:
+				writes = append(writes, clientv3.OpPut(key, next))
 			}
 			same[i] = clientv3.Compare(clientv3.ModRevision(key), "=", modified)
 		}
-		if len(puts) == 0 {
+		if len(writes) == 0 {
 			return read.Header.Revision, nil
 		}
-		wrote, err := r.txn(ctx, same, puts)
+		wrote, err := r.txn(ctx, same, writes)
 		if err != nil {
 			return 0, unconfirmed(err)
 		}

@@ -226,6 +226,13 @@ func TestOneCreatorAmongMany(t *testing.T) {
 
 func TestUpdateOverrides(t *testing.T) {
 	r, s := fresh(t)
+	now := func() int64 {
+		rev, err := r.Revision(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rev
+	}
 	refused := errors.New("refused")
 	for _, tc := range []struct {
 		name   string
@@ -258,17 +265,20 @@ func TestUpdateOverrides(t *testing.T) {
 		{"clear", func(o *record.Overrides) error { *o = record.Overrides{}; return nil }, nil, true},
 		{"clear again", func(o *record.Overrides) error { *o = record.Overrides{}; return nil }, nil, false},
 	} {
-		before := latest(r, s, t)
+		before := now()
 		rev, err := r.UpdateOverrides(t.Context(), []machine.ID{"m"}, func(_ machine.ID, o *record.Overrides) error { return tc.change(o) })
 		if !errors.Is(err, tc.err) || tc.err == nil && err != nil {
 			t.Fatalf("%s: %v", tc.name, err)
 		}
-		if wrote := latest(r, s, t) > before; wrote != tc.wrote {
+		if wrote := now() > before; wrote != tc.wrote {
 			t.Errorf("%s: wrote = %v", tc.name, wrote)
 		}
-		if err == nil && rev < latest(r, s, t) {
+		if err == nil && rev < now() {
 			t.Errorf("%s: revision %d", tc.name, rev)
 		}
+	}
+	if left := s.All(t, r.keys.overrides("m")); len(left) > 0 {
+		t.Errorf("%v is kept though nothing is left to say", left)
 	}
 }
 

@@ -20,7 +20,8 @@ type patch struct {
 	Value json.RawMessage `json:"value"`
 }
 
-// edit is a patch, understood: a nil value removes the key.
+// edit is a patch, understood: a nil value removes the key. Without a key, all
+// that was said of the machine's metadata is taken back.
 type edit struct {
 	machine machine.ID
 	key     string
@@ -108,6 +109,11 @@ func override(o *record.Overrides, own *machine.Machine, edits []edit) {
 	}
 	removed := slices.Clone(o.Removed)
 	for _, e := range edits {
+		if e.key == "" {
+			clear(metadata)
+			removed = nil
+			continue
+		}
 		removed = slices.DeleteFunc(removed, func(k string) bool { return k == e.key })
 		if e.value != nil {
 			metadata[e.key] = *e.value
@@ -123,18 +129,26 @@ func override(o *record.Overrides, own *machine.Machine, edits []edit) {
 	o.Metadata, o.Removed = metadata, removed
 }
 
-// understand reads a patch of /<machine>/metadata/<key>.
+// understand reads a patch of /<machine>/metadata/<key>, or the removal of
+// /<machine>/metadata.
 func (p patch) understand() (edit, error) {
 	parts := strings.Split(p.Path, "/")
-	if len(parts) != 4 || parts[0] != "" || parts[2] != "metadata" {
+	if len(parts) != 3 && len(parts) != 4 || parts[0] != "" || parts[2] != "metadata" {
 		return edit{}, badRequest("path %q: want /MACHINE-ID/metadata/KEY", p.Path)
 	}
-	e := edit{machine: machine.ID(parts[1]), key: strings.NewReplacer("~1", "/", "~0", "~").Replace(parts[3])}
-	if strings.Contains(strings.NewReplacer("~1", "", "~0", "").Replace(parts[3]), "~") {
-		return e, badRequest("path %q: in a key, ~ is written ~0 and / is written ~1", p.Path)
-	}
+	e := edit{machine: machine.ID(parts[1])}
 	if _, err := machine.ParseID(parts[1]); err != nil {
 		return e, badRequest("path %q: %v", p.Path, err)
+	}
+	if len(parts) == 3 {
+		if p.Op != "remove" {
+			return e, badRequest("path %q: it names no key: only op remove goes without, and takes back all that was said of the machine's metadata", p.Path)
+		}
+		return e, nil
+	}
+	e.key = strings.NewReplacer("~1", "/", "~0", "~").Replace(parts[3])
+	if strings.Contains(strings.NewReplacer("~1", "", "~0", "").Replace(parts[3]), "~") {
+		return e, badRequest("path %q: in a key, ~ is written ~0 and / is written ~1", p.Path)
 	}
 	if e.key == "" {
 		return e, badRequest("path %q: it ends without a key", p.Path)

@@ -313,11 +313,21 @@ func TestPatchMachines(t *testing.T) {
 	if got := metadata()["region"]; got != "asia" {
 		t.Errorf("region is %q", got)
 	}
+	own := f.cluster.View().Machines[node1].Metadata
+	f.want(204, "PATCH", "machines", body([]m{{"op": "remove", "path": path + "region"}, {"op": "remove", "path": "/" + string(node1) + "/metadata"}}), "")
+	if diff := cmp.Diff(own, metadata()); diff != "" {
+		t.Errorf("after all was taken back: %s", diff)
+	}
+	f.want(204, "PATCH", "machines", body([]m{{"op": "remove", "path": "/" + string(node1) + "/metadata"}, {"op": "add", "path": path + "disk", "value": "ssd"}}), "")
+	if got := metadata(); got["disk"] != "ssd" || got["region"] != own["region"] {
+		t.Errorf("what follows a removal of all is not carried out: %v", got)
+	}
 	before := f.cluster.View().Overrides[node1]
 	for _, bad := range []string{
 		`{}`, `[{"op":"move","path":"` + path + `a"}]`, `[{"op":"add","path":"` + path + `a"}]`, `[{"op":"add","path":"` + path + `a","value":1}]`,
 		`[{"op":"add","path":"` + path + `a","value":null}]`, `[{"op":"add","path":"/x/metadata/a","value":"b"}]`, `[{"op":"add","path":"` + path + `","value":"b"}]`,
 		`[{"op":"add","path":"/` + string(node1) + `/name/a","value":"b"}]`, `[{"op":"add","path":"` + path + `a=b","value":"c"}]`,
+		`[{"op":"add","path":"/` + string(node1) + `/metadata","value":{}}]`, `[{"op":"remove","path":"/` + string(node1) + `"}]`, `[{"op":"remove","path":"` + path + `"}]`,
 		`[{"op":"add","path":"` + path + `good","value":"x"},{"op":"bad","path":"` + path + `a"}]`,
 	} {
 		f.want(400, "PATCH", "machines", bad, "")
