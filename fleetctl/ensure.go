@@ -136,10 +136,14 @@ func (c *cli) planExisting(st *step, file *localFile, opts ensureOptions) (*loca
 		st.send = &api.Unit{Name: st.name, DesiredState: opts.target}
 		st.await = true
 	default:
-		// Wanted already. One that has failed is started again.
+		// Wanted already. One that has failed is started again; one that has come
+		// to rest may be a job that is done, so that is left to who asks.
 		o := launchOutcome(was)
 		st.restart = o.failed != "" && !was.Global
 		st.await = !was.Global && (st.restart || !o.done && o.settle == 0)
+		if o.idle && !was.Global && was.Lag == 0 {
+			c.errorf("Unit %s was started on %s, but does not run now: it has ended or was stopped there. To start it again: fleetctl restart %s", st.name, o.on, st.name)
+		}
 	}
 	return nil, nil
 }

@@ -34,6 +34,7 @@ type wait struct {
 	settling map[unit.Name]time.Time // since when nothing changed
 	began    map[unit.Name]bool      // systemd was seen to start it
 	unseen   map[unit.Name]time.Time // since when the change asked for isn't seen
+	stranded map[unit.Name]time.Time // since when it has no place, for a reason
 	told     map[unit.Name]string    // the explanation that was printed
 	line     *statusLine
 }
@@ -46,12 +47,9 @@ func (w *wait) run(ctx context.Context, steps []*step) error {
 		}
 	}
 	w.settling, w.began, w.told = map[unit.Name]time.Time{}, map[unit.Name]bool{}, map[unit.Name]string{}
-	w.unseen = map[unit.Name]time.Time{}
+	w.unseen, w.stranded = map[unit.Name]time.Time{}, map[unit.Name]time.Time{}
 	w.line = newStatusLine(w.cli.stderr)
 	defer w.line.clear()
-	for _, st := range w.pending {
-		w.explain(w.session.latest[st.name])
-	}
 	if w.attempts > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(w.attempts)*attemptTime, errGaveUp)
@@ -66,7 +64,7 @@ func (w *wait) run(ctx context.Context, steps []*step) error {
 		if len(w.pending) == 0 {
 			break
 		}
-		wake.Reset(again)
+		wake.Reset(min(again, w.explain()))
 		select {
 		case <-ctx.Done():
 			return w.gaveUp(ctx)
@@ -185,33 +183,42 @@ func (w *wait) tell(e api.Event) {
 		return
 	}
 	delete(w.settling, e.Status.Unit)
-	w.explain(*e.Status)
 }
 
-// explain says why a unit has no place, once for each reason. Who takes a unit
-// away does not want to know.
-func (w *wait) explain(s api.UnitStatus) {
-	x := s.Explanation
-	if x == nil || w.undo == nil || !w.isPending(s.Unit) {
-		return
-	}
-	text := refusalText(*x)
-	if w.told[s.Unit] == text {
-		return
-	}
-	w.told[s.Unit] = text
-	w.line.clear()
-	w.cli.errorf("%s", text)
-	w.cli.errorf("Still waiting: it is placed as soon as a machine takes it. %s", w.undo(s.Unit))
-}
+// companyTime is for how long nothing is said of a unit without a place while
+// others of the same command are on their way: it may follow one of them, as
+// sidekicks do, and then has a place in a moment.
+const companyTime = 500 * time.Millisecond
 
-func (w *wait) isPending(name unit.Name) bool {
+// explain says why units have no place, once for each reason, and returns when to
+// look again. Who takes units away does not want to know.
+func (w *wait) explain() (again time.Duration) {
+	again = lineTime
 	for _, st := range w.pending {
-		if st.name == name {
-			return true
+		x := w.session.latest[st.name].Explanation
+		if x == nil || w.undo == nil {
+			delete(w.stranded, st.name)
+			continue
 		}
+		since, known := w.stranded[st.name]
+		if !known {
+			since = time.Now()
+			w.stranded[st.name] = since
+		}
+		if rest := companyTime - time.Since(since); len(w.pending) > 1 && rest > 0 {
+			again = min(again, rest)
+			continue
+		}
+		text := refusalText(*x)
+		if w.told[st.name] == text {
+			continue
+		}
+		w.told[st.name] = text
+		w.line.clear()
+		w.cli.errorf("%s", text)
+		w.cli.errorf("Still waiting: it is placed as soon as a machine takes it. %s", w.undo(st.name))
 	}
-	return false
+	return again
 }
 
 // waitingFor says in one line what it waits for.
