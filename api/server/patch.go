@@ -54,9 +54,10 @@ func (s *Server) patchMachines(w http.ResponseWriter, r *http.Request, _ string)
 		return err
 	}
 	own := s.cache.ownMetadata(ids)
+	stored := map[machine.ID]int{} // bytes
 	rev, err := s.opts.Registry.UpdateOverrides(r.Context(), ids, func(id machine.ID, o *record.Overrides) error {
 		override(o, own[id], edits[id])
-		return bounded(id, o)
+		return bounded(id, o, stored)
 	})
 	if err == nil {
 		err = s.seen(r.Context(), rev)
@@ -82,11 +83,18 @@ func (c *cache) ownMetadata(ids []machine.ID) map[machine.ID]*machine.Machine {
 	return out
 }
 
-// maxMetadata bounds what can be said of one machine: every fleetd keeps it in
-// memory, and etcd must take it in one request.
-const maxMetadata = 64 << 10
+const (
+	// maxMetadata bounds what can be said of one machine: every fleetd keeps it in
+	// memory.
+	maxMetadata = 64 << 10
+	// maxTogether bounds what is stored of the machines of one request, as JSON:
+	// etcd takes 1.5 MiB at once.
+	maxTogether = 1 << 20
+)
 
-func bounded(id machine.ID, o *record.Overrides) error {
+// bounded refuses what would be too much of one machine, or of all of a request;
+// stored holds what was found of them so far.
+func bounded(id machine.ID, o *record.Overrides, stored map[machine.ID]int) error {
 	size := 0
 	for k, v := range o.Metadata {
 		size += len(k) + len(v)
@@ -96,6 +104,18 @@ func bounded(id machine.ID, o *record.Overrides) error {
 	}
 	if size > maxMetadata {
 		return badRequest("machine %s would have %d bytes of metadata: keep it below %d", id, size, maxMetadata)
+	}
+	text, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	stored[id] = len(text)
+	all := 0
+	for _, n := range stored {
+		all += n
+	}
+	if all > maxTogether {
+		return badRequest("the machines would have more than %d bytes of metadata together, all of which is written at once: change fewer of them by one request", maxTogether)
 	}
 	return nil
 }
