@@ -172,6 +172,9 @@ func (c *cache) unit(name unit.Name) (record.Unit, bool) {
 	return u, ok && u.Target != unit.TargetDestroyed
 }
 
+// ip gives a machine's address. The cache's lock must be held.
+func (c *cache) ip(id machine.ID) string { return c.view.Machines[id].IP }
+
 func sortedKeys[K ~string, V any](m map[K]V) []K {
 	keys := make([]K, 0, len(m))
 	for k := range m {

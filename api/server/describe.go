@@ -19,11 +19,3 @@ func (s *Server) describe(w http.ResponseWriter, _ *http.Request, _ string) erro
 	}
 	return answer(w, http.StatusOK, text)
 }
-
-func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request, _ string) error {
-	if s.opts.Metrics == nil {
-		return notFound("this fleetd keeps no metrics")
-	}
-	s.opts.Metrics.ServeHTTP(w, r)
-	return nil
-}

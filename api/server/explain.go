@@ -8,7 +8,6 @@ import (
 
 	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/engine/planner"
-	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
@@ -118,6 +117,3 @@ func (s *Server) explainUnit(w http.ResponseWriter, r *http.Request, given strin
 	}
 	return notFound("unit %s does not exist", name)
 }
-
-// ip gives a machine's address. The cache's lock must be held.
-func (c *cache) ip(id machine.ID) string { return c.view.Machines[id].IP }

@@ -10,13 +10,20 @@ import (
 // safe for concurrent use.
 type fileCache struct {
 	mu     sync.Mutex
-	parsed map[unit.Hash]*unit.File
+	parsed map[unit.Hash]*parsedFile
+}
+
+// parsedFile is a unit file, and what lists show of it. All of them share that,
+// also what open watches remember of ten thousand units: nobody changes it.
+type parsedFile struct {
+	*unit.File
+	written []unit.Option
 }
 
 func (f *fileCache) reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.parsed = map[unit.Hash]*unit.File{}
+	f.parsed = map[unit.Hash]*parsedFile{}
 }
 
 func (f *fileCache) forget(h unit.Hash) {
@@ -28,7 +35,7 @@ func (f *fileCache) forget(h unit.Hash) {
 // file gives a unit file, parsed. A text that is missing or that only another
 // version of fleet can read is an empty file: the list goes on. The cache's lock
 // must be held.
-func (c *cache) file(h unit.Hash) *unit.File {
+func (c *cache) file(h unit.Hash) *parsedFile {
 	c.files.mu.Lock()
 	defer c.files.mu.Unlock()
 	if f := c.files.parsed[h]; f != nil {
@@ -36,14 +43,15 @@ func (c *cache) file(h unit.Hash) *unit.File {
 	}
 	text, there := c.view.Files[h]
 	if !there {
-		return unit.FromOptions(nil)
+		return &parsedFile{File: unit.FromOptions(nil)}
 	}
 	f, err := unit.Parse(text)
 	if err != nil {
 		f = unit.FromOptions(nil)
 	}
-	c.files.parsed[h] = f
-	return f
+	p := &parsedFile{File: f, written: f.WrittenOptions()}
+	c.files.parsed[h] = p
+	return p
 }
 
 // global reports whether a unit runs on every machine. The cache's lock must be

@@ -113,3 +113,11 @@ func labels(r *http.Request) (where, method string) {
 	}
 	return where, method
 }
+
+func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request, _ string) error {
+	if s.opts.Metrics == nil {
+		return notFound("this fleetd keeps no metrics")
+	}
+	s.opts.Metrics.ServeHTTP(w, r)
+	return nil
+}

@@ -103,7 +103,7 @@ func (c *cache) stored(name unit.Name) (record.Unit, *unit.File) {
 	if !exists {
 		return u, nil
 	}
-	return u, c.file(u.File)
+	return u, c.file(u.File).File
 }
 
 func noFile(name unit.Name) error {
@@ -207,7 +207,7 @@ func (c *cache) cycle(name unit.Name, file *unit.File) error {
 				continue
 			}
 			seen[leader] = true
-			if visit(leader, c.file(u.File)) {
+			if visit(leader, c.file(u.File).File) {
 				path = append(path, of)
 				return true
 			}

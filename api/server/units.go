@@ -99,11 +99,8 @@ func (s *Server) restartUnit(w http.ResponseWriter, r *http.Request, given strin
 func (c *cache) unitWire(name unit.Name) api.Unit {
 	u := c.view.Units[name]
 	out := api.Unit{
-		Name: name, Options: c.file(u.File).WrittenOptions(), Hash: u.File,
+		Name: name, Options: c.file(u.File).written, Hash: u.File,
 		DesiredState: u.Target, CurrentState: c.current(name),
-	}
-	if out.Options == nil {
-		out.Options = []unit.Option{}
 	}
 	if !c.global(name, u.File) {
 		for _, id := range c.placed.sorted(name) {

@@ -167,9 +167,7 @@ func (st *stream) tell(names []unit.Name) error {
 // status is how a unit is now, explained if it is wanted and has no place.
 func (st *stream) status(name unit.Name) api.UnitStatus {
 	s := st.server
-	s.cache.mu.RLock()
 	status := s.cache.status(name)
-	s.cache.mu.RUnlock()
 	if !stranded(status) {
 		delete(st.unplaced, name)
 		return status
@@ -201,8 +199,10 @@ func stranded(status api.UnitStatus) bool {
 	return true
 }
 
-// status is all that is known of a unit. The cache's lock must be held.
+// status is all that is known of a unit.
 func (c *cache) status(name unit.Name) api.UnitStatus {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	out := api.UnitStatus{Unit: name}
 	if u, ok := c.view.Units[name]; ok {
 		if out.Destroying = u.Target == unit.TargetDestroyed; !out.Destroying {

@@ -31,6 +31,20 @@ type rows[T any] struct {
 	row  func(*cache, record.Key) (row T, there bool)
 }
 
+// allKeys and at take the lock, and give it back though a mistake in a row may
+// panic: one watch must not hold up all of fleetd.
+func (r rows[T]) allKeys(c *cache) []record.Key {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return r.keys(c)
+}
+
+func (r rows[T]) at(c *cache, k record.Key) (row T, there bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return r.row(c, k)
+}
+
 func unitRows() rows[api.Unit] {
 	return rows[api.Unit]{
 		kind: unitList,
@@ -179,18 +193,14 @@ func (st *listStream[T]) bookmark() error {
 func (st *listStream[T]) tell(keys []record.Key, all bool) error {
 	c := st.server.cache
 	if all {
-		c.mu.RLock()
-		keys = st.rows.keys(c)
-		c.mu.RUnlock()
+		keys = st.rows.allKeys(c)
 		for k := range st.last {
 			keys = append(keys, k)
 		}
 	}
 	slices.SortFunc(keys, compareKeys)
 	for _, k := range slices.Compact(keys) {
-		c.mu.RLock()
-		row, there := st.rows.row(c, k)
-		c.mu.RUnlock()
+		row, there := st.rows.at(c, k)
 		last, known := st.last[k]
 		e := api.ListEvent[T]{Type: api.Modified, Object: &row}
 		switch {
