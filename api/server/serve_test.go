@@ -263,3 +263,21 @@ func clientOf(t *testing.T, socket string) *http.Client {
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
+
+// ahead is a registry whose writes this fleetd is not going to see.
+type ahead struct{ *servertest.Cluster }
+
+func (a ahead) RestartUnit(ctx context.Context, name unit.Name) (int64, error) {
+	rev, err := a.Cluster.RestartUnit(ctx, name)
+	return rev + 1000, err
+}
+
+// Who is told that fleetd can't answer must know whether to ask again.
+func TestWriteThatIsNotSeen(t *testing.T) {
+	t.Parallel()
+	cluster, l := servertest.New(t), listening(t)
+	serveOn(t, server.New(server.Options{Registry: ahead{cluster}}), l)
+	f := &fixture{t: t, cluster: cluster, client: clientOf(t, l.Addr().String())}
+	f.want(201, "PUT", "units/a.service", body(m{"text": web, "desiredState": "inactive"}), "")
+	f.want(503, "POST", "units/a.service/restart", "", "the change was made, but fleetd cannot answer now: this fleetd is still catching up with etcd")
+}

@@ -174,13 +174,15 @@ func (s *Server) seen(ctx context.Context, rev int64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTime, errBehind)
 	defer cancel()
 	if err := s.cache.await(ctx, rev); err != nil {
-		return s.unready(ctx, fmt.Errorf("the change was made, but %w", context.Cause(ctx)))
+		e := s.unready(ctx, context.Cause(ctx))
+		e.Message = "the change was made, but " + e.Message
+		return e
 	}
 	return nil
 }
 
 // unready says that the server cannot answer now, and why.
-func (s *Server) unready(ctx context.Context, err error) error {
+func (s *Server) unready(ctx context.Context, err error) *api.Error {
 	reason := err
 	var refused *registry.RefusedError
 	if h := s.opts.Registry.Health(); errors.As(h, &refused) {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fleet-project/fleet/api/server"
 	"github.com/fleet-project/fleet/api/server/servertest"
@@ -401,11 +400,7 @@ func TestReadsKeepUpWithForeignRevisions(t *testing.T) {
 	f := newFixture(t, server.Options{})
 	for range 20 {
 		f.cluster.Advance()
-		begin := time.Now()
-		f.want(200, "GET", "units", "", "")
-		if took := time.Since(begin); took > time.Second {
-			t.Fatalf("took %s", took)
-		}
+		f.want(200, "GET", "units", "", "") // else 503: still catching up
 	}
 }
 
