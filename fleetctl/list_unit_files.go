@@ -72,12 +72,8 @@ ip, global and description, ids and hashes whole.
 func unitFileRowOf(u api.Unit) unitFileRow {
 	f := unit.FromOptions(u.Options)
 	req, _ := f.Requirements(u.Name) // a unit that can't be read is shown as far as it goes
-	row := unitFileRow{
+	return unitFileRow{
 		Unit: u.Name, Hash: u.Hash, DesiredState: u.DesiredState, CurrentState: u.CurrentState,
 		Machine: u.MachineID, IP: u.PrimaryIP, Global: req.Global, Description: f.Description(),
 	}
-	if row.Hash == "" { // a fleet 1.0 server
-		row.Hash = f.Hash()
-	}
-	return row
 }

@@ -63,9 +63,7 @@ func stopOutcome(s api.UnitStatus) outcome {
 		return outcome{done: true}
 	}
 	o := outcomeOn(s, unit.TargetLoaded, judgeLoaded)
-	if o.failed != "" { // it doesn't run: that is what was asked for
-		o.failed = ""
-	}
+	o.failed = "" // it doesn't run: that is what was asked for
 	return o
 }
 

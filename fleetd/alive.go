@@ -49,7 +49,7 @@ func (n *node) answers(ctx context.Context) error {
 	addr := n.listeners[0].Addr()
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, addr.Network(), addr.String())
 	if err != nil {
-		return orEnd(ctx, nil)
+		return nil
 	}
 	defer conn.Close()
 	end := context.AfterFunc(ctx, func() { conn.Close() })
