@@ -56,6 +56,8 @@ type node struct {
 	engine     *engine.Engine // nil: disabled
 	supervisor supervisor
 
+	applying sync.Mutex // so that no configuration overtakes a newer one
+
 	mu       sync.Mutex         // guards what follows, and cfg from then on
 	presence *registry.Presence // nil before the host has joined
 	agent    *agent.Agent

@@ -70,6 +70,8 @@ func orNothing(s string) string {
 
 // apply makes the configuration true where it can be while fleetd runs.
 func (n *node) apply(ctx context.Context) {
+	n.applying.Lock()
+	defer n.applying.Unlock()
 	n.mu.Lock()
 	cfg, presence := *n.cfg, n.presence
 	n.mu.Unlock()
