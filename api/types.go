@@ -155,7 +155,8 @@ type UnitStatus struct {
 	Placements []Placement `json:"placements,omitempty"`
 	// States is what machines say of it.
 	States []MachineState `json:"states,omitempty"`
-	// Explanation is set while the unit is wanted and has no place.
+	// Explanation is set while the unit is wanted and has no place, or only that
+	// on a machine which is away.
 	Explanation *Explanation `json:"explanation,omitempty"`
 
 	// Lag is how old the states may be: of a fleet 1.0 server, which is asked now

@@ -77,7 +77,7 @@ func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState
 		return outcome{unseen: true, waiting: "the change to be seen"}
 	}
 	for _, p := range s.Placements {
-		if !p.Target.Wanted() {
+		if !p.Target.Wanted() || s.Explanation != nil { // explained: its machine is away
 			continue
 		}
 		where := legend(p.MachineID, p.PrimaryIP, false)

@@ -26,7 +26,7 @@ type statusRow struct {
 	Sub          string      `json:"sub"`
 	Result       string      `json:"result,omitempty"`
 	Error        string      `json:"error,omitempty"`
-	Explanation  string      `json:"explanation,omitempty"` // why it is on no machine
+	Explanation  string      `json:"explanation,omitempty"` // why it is on no machine that is there
 }
 
 // statusData prints what the cluster knows of units, without asking machines.
@@ -56,11 +56,11 @@ func (c *cli) statusData(ctx context.Context, all []api.UnitStatus, opts statusO
 // statusRows gives a unit's rows, those of machines whose id begins with only.
 func statusRows(s api.UnitStatus, machines map[string]api.Machine, only string) []statusRow {
 	unplaced := statusRow{Unit: s.Unit, DesiredState: s.DesiredState, CurrentState: s.CurrentState, Global: s.Global, Hash: s.Hash}
+	if s.Explanation != nil {
+		unplaced.Explanation = s.Explanation.Summary
+	}
 	ids := machinesOf(s)
 	if len(ids) == 0 {
-		if s.Explanation != nil {
-			unplaced.Explanation = s.Explanation.Summary
-		}
 		return []statusRow{unplaced}
 	}
 	var rows []statusRow

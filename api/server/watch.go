@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/unit"
 )
 
@@ -168,7 +169,7 @@ func (st *stream) tell(names []unit.Name) error {
 func (st *stream) status(name unit.Name) api.UnitStatus {
 	s := st.server
 	status := s.cache.status(name)
-	if !stranded(status) {
+	if !s.cache.stranded(status) {
 		delete(st.unplaced, name)
 		return status
 	}
@@ -186,13 +187,16 @@ func (st *stream) status(name unit.Name) api.UnitStatus {
 	return status
 }
 
-// stranded reports whether a unit is wanted and has no place.
-func stranded(status api.UnitStatus) bool {
+// stranded reports whether a unit is wanted and has no place, or only that on a
+// machine which is away.
+func (c *cache) stranded(status api.UnitStatus) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	if !status.Exists || !status.DesiredState.Wanted() || status.Global {
 		return false
 	}
 	for _, p := range status.Placements {
-		if p.Target.Wanted() {
+		if _, here := c.view.Machines[machine.ID(p.MachineID)]; here && p.Target.Wanted() {
 			return false
 		}
 	}
