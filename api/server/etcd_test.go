@@ -267,23 +267,3 @@ func TestPagesOfManyWhileOthersComeAndGo(t *testing.T) {
 	moving.Wait()
 	t.Logf("%d units came and went", moves.Load())
 }
-
-// What etcd can't take in one request is refused as such: to ask again would not
-// help.
-func TestPatchThatIsTooMuchForEtcd(t *testing.T) {
-	r := newReal(t)
-	var patches []m
-	for i := range 30 {
-		patches = append(patches, m{"op": "add", "path": fmt.Sprintf("/%032x/metadata/note", i+1), "value": strings.Repeat("x", 60<<10)})
-	}
-	before := r.etcd.All(t, r.prefix)
-	if err := r.send(t.Context(), http.MethodPatch, "machines", patches, http.StatusBadRequest, nil); err != nil {
-		t.Error(err)
-	}
-	if after := r.etcd.All(t, r.prefix); len(after) != len(before) {
-		t.Errorf("%d keys, after %d", len(after), len(before))
-	}
-	if err := r.send(t.Context(), http.MethodPatch, "machines", patches[:15], http.StatusNoContent, nil); err != nil {
-		t.Error(err)
-	}
-}
