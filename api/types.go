@@ -94,8 +94,9 @@ type Verdict struct {
 
 // Restarted answers a restart.
 type Restarted struct {
-	// Restart counts the restarts asked for so far. A machine that has restarted
-	// the unit says so by this number in its state (UnitStatus).
+	// Restart counts the restarts asked for so far, and the stops of a unit that
+	// was launched. A machine that has restarted the unit says so by this number,
+	// or a higher one, in its state (UnitStatus).
 	Restart uint64 `json:"restart"`
 }
 
@@ -150,7 +151,7 @@ type UnitStatus struct {
 	// ServiceType is a service's Type= (simple, oneshot, notify, ...): what
 	// "started" means for it. Empty for other units.
 	ServiceType string `json:"serviceType,omitempty"`
-	Restart     uint64 `json:"restart,omitempty"` // restarts asked for so far
+	Restart     uint64 `json:"restart,omitempty"` // as Restarted has it
 	// Placements is what machines are told to do with the unit.
 	Placements []Placement `json:"placements,omitempty"`
 	// States is what machines say of it.
