@@ -101,11 +101,8 @@ func (w *measuredWriter) status() int {
 func labels(r *http.Request) (where, method string) {
 	where, method = labelOther, labelOther
 	path, _ := below(r.URL.EscapedPath())
-	for _, known := range routes() {
-		if _, ok := match(known.path, path); ok {
-			where = "/" + known.path
-			break
-		}
+	if known, _, ok := find(path); ok {
+		where = "/" + known.path
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodPatch, http.MethodDelete:

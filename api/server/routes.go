@@ -45,28 +45,35 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, notFound("no such path: the API is under %s", api.Prefix))
 		return
 	}
-	for _, route := range routes() {
-		name, ok := match(route.path, path)
-		if !ok {
-			continue
-		}
-		method := r.Method
-		if method == http.MethodHead {
-			method = http.MethodGet
-		}
-		handle := route.calls[method]
-		if handle == nil {
-			allowed := strings.Join(route.methods(), ", ")
-			w.Header().Set("Allow", allowed)
-			s.refuse(w, r, &api.Error{Code: http.StatusMethodNotAllowed, Message: fmt.Sprintf("%q is not allowed here, but %s", r.Method, allowed)})
-			return
-		}
-		if err := handle(s, w, r, name); err != nil {
-			s.refuse(w, r, err)
-		}
+	route, name, ok := find(path)
+	if !ok {
+		s.refuse(w, r, notFound("no such path: %q", r.URL.Path))
 		return
 	}
-	s.refuse(w, r, notFound("no such path: %q", r.URL.Path))
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	handle := route.calls[method]
+	if handle == nil {
+		allowed := strings.Join(route.methods(), ", ")
+		w.Header().Set("Allow", allowed)
+		s.refuse(w, r, &api.Error{Code: http.StatusMethodNotAllowed, Message: fmt.Sprintf("%q is not allowed here, but %s", r.Method, allowed)})
+		return
+	}
+	if err := handle(s, w, r, name); err != nil {
+		s.refuse(w, r, err)
+	}
+}
+
+// find gives the route of a path, and what stands for N in it.
+func find(path []string) (of route, name string, ok bool) {
+	for _, of := range routes() {
+		if name, ok := match(of.path, path); ok {
+			return of, name, true
+		}
+	}
+	return route{}, "", false
 }
 
 // below gives the segments of a path, still escaped, that follow the API's
