@@ -19,20 +19,29 @@ func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var invalid *pflag.InvalidValueError
 	switch {
-	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
-		var known []string
-		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if !f.Hidden {
-				known = append(known, f.Name)
-			}
-		})
-		if near := nearest(unknown.GetSpecifiedName(), known); near != "" {
+	case errors.As(err, &unknown):
+		given := unknown.GetSpecifiedName()
+		if one := unknown.GetSpecifiedShortnames(); one != "" { // a long one with one dash: -fields=unit
+			given, _, _ = strings.Cut(one, "=")
+		}
+		if near := nearestFlag(cmd, given); near != "" && len(given) > 1 {
 			msg += " (did you mean --" + near + "?)"
 		}
 	case errors.As(err, &invalid):
 		msg = "--" + invalid.GetFlag().Name + " " + invalid.GetValue() + ": want " + wanted(invalid.GetFlag())
 	}
 	return usagef("%s\nRun '%s --help' for its flags.", msg, cmd.CommandPath())
+}
+
+// nearestFlag gives the flag that was probably meant, "" if there is none.
+func nearestFlag(cmd *cobra.Command, given string) string {
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			known = append(known, f.Name)
+		}
+	})
+	return nearest(given, known)
 }
 
 // exits is the annotation by which a command's reference says how it exits,
