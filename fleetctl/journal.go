@@ -57,8 +57,12 @@ func (c *cli) journal(ctx context.Context, args []string, opts journalOptions) e
 	if err != nil {
 		return err
 	}
+	machines, err := c.machines(ctx)
+	if err != nil {
+		return err
+	}
 	for _, status := range statuses {
-		found, err := c.locate(ctx, status, opts.machine, "running")
+		found, err := locate(status, machines, opts.machine, "running")
 		if err != nil {
 			return err
 		}

@@ -70,13 +70,9 @@ func machinesOf(s api.UnitStatus) []string {
 
 // locate finds the machines that a unit is on: each of them, or those whose id
 // begins with only. none is what to say when it is on no machine at all.
-func (c *cli) locate(ctx context.Context, status api.UnitStatus, only, none string) ([]place, error) {
+func locate(status api.UnitStatus, machines map[string]api.Machine, only, none string) ([]place, error) {
 	if !status.Exists {
 		return nil, failf("Unit %s does not exist.", status.Unit)
-	}
-	machines, err := c.machines(ctx)
-	if err != nil {
-		return nil, err
 	}
 	var out []place
 	for _, id := range machinesOf(status) {

@@ -60,12 +60,16 @@ func (c *cli) status(ctx context.Context, args []string, opts statusOptions) err
 	if err != nil {
 		return err
 	}
+	machines, err := c.machines(ctx)
+	if err != nil {
+		return err
+	}
 	if opts.output != "" {
-		return c.statusData(ctx, all, opts)
+		return c.statusData(all, machines, opts)
 	}
 	worst, first := 0, true
 	for _, status := range all {
-		places, err := c.locate(ctx, status, opts.machine, "loaded")
+		places, err := locate(status, machines, opts.machine, "loaded")
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"strings"
 
 	"github.com/fleet-project/fleet/api"
@@ -30,11 +29,7 @@ type statusRow struct {
 }
 
 // statusData prints what the cluster knows of units, without asking machines.
-func (c *cli) statusData(ctx context.Context, all []api.UnitStatus, opts statusOptions) error {
-	machines, err := c.machines(ctx)
-	if err != nil {
-		return err
-	}
+func (c *cli) statusData(all []api.UnitStatus, machines map[string]api.Machine, opts statusOptions) error {
 	rows := []statusRow{}
 	for _, s := range all {
 		if !s.Exists {
