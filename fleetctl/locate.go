@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/unit"
@@ -15,6 +17,10 @@ type place struct {
 	machine api.Machine
 }
 
+// settleTime is how long settled waits if requests may take for ever: a unit that
+// its machine never speaks of would else be waited for in vain.
+const settleTime = 3 * time.Second
+
 // settled gives what the cluster knows of units, once it has decided about them
 // and their machines have said how they are; or as it is after the time that a
 // request may take.
@@ -24,7 +30,7 @@ func (c *cli) settled(ctx context.Context, names []unit.Name) ([]api.UnitStatus,
 		return nil, err
 	}
 	defer s.close()
-	patience, cancel := context.WithTimeout(ctx, seconds(c.flags.requestTimeout))
+	patience, cancel := context.WithTimeout(ctx, cmp.Or(seconds(c.flags.requestTimeout), settleTime))
 	defer cancel()
 	for slices.ContainsFunc(names, func(n unit.Name) bool { return unsettled(s.latest[n]) }) {
 		if err := s.next(patience); patience.Err() != nil && ctx.Err() == nil {
