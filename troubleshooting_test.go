@@ -24,26 +24,42 @@ func TestTroubleshootingQuotesWhatFleetSays(t *testing.T) {
 	}
 	source := sourceText(t)
 	looked := 0
-	for _, line := range strings.Split(string(text), "\n") {
-		cells := strings.Split(line, "|")
-		if len(cells) < 3 {
-			continue // no row of a table
-		}
-		for _, m := range quoted.FindAllStringSubmatch(cells[1], -1) {
-			if !strings.Contains(m[1], " ") {
-				continue // a word of systemd's
-			}
-			looked++
-			for _, part := range placeholders.Split(m[1], -1) {
-				if part = strings.Trim(part, " ():,"); len(part) > 3 && !strings.Contains(source, part) {
-					t.Errorf("docs/troubleshooting.md quotes %q, but nothing says %q", m[1], part)
-				}
+	for _, said := range messagesIn(string(text)) {
+		looked++
+		for _, part := range placeholders.Split(said, -1) {
+			if part = strings.Trim(part, " ():,"); len(part) > 3 && !strings.Contains(source, part) {
+				t.Errorf("docs/troubleshooting.md quotes %q, but nothing says %q", said, part)
 			}
 		}
 	}
-	if looked < 20 {
+	if looked < 25 {
 		t.Errorf("found only %d messages", looked)
 	}
+}
+
+// notFleets is what a person runs or asks Prometheus, or what etcd says.
+var notFleets = regexp.MustCompile(`^(systemctl|journalctl|fleetctl|etcdctl|mvcc:) |^sum\(`)
+
+// messagesIn gives what the document quotes of fleet's: in the first column of
+// its tables, and in its text. A single word is systemd's.
+func messagesIn(document string) (messages []string) {
+	take := func(text string) {
+		for _, m := range quoted.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], " ") && !notFleets.MatchString(m[1]) {
+				messages = append(messages, m[1])
+			}
+		}
+	}
+	var prose []string
+	for line := range strings.Lines(document) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			take(cells[1])
+		} else if !strings.HasPrefix(line, "    ") { // else a command
+			prose = append(prose, strings.TrimSpace(line))
+		}
+	}
+	take(strings.Join(prose, " "))
+	return messages
 }
 
 // sourceText is all code but the tests'; messages that are broken over lines are
