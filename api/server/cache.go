@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry"
 	"github.com/fleet-project/fleet/registry/record"
@@ -27,6 +28,11 @@ type cache struct {
 	watchers map[unit.Name]map[*watcher]struct{}
 	// listWatchers are those of whole lists.
 	listWatchers map[listKind]map[*pending[record.Key]]struct{}
+	told         struct { // by those
+		units    sharedRows[api.Unit]
+		states   sharedRows[api.UnitState]
+		machines sharedRows[api.Machine]
+	}
 
 	files fileCache
 }

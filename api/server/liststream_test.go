@@ -29,8 +29,9 @@ func tell[T any](c *cache, of rows[T], say func(T) string) *told[T] {
 	out := httptest.NewRecorder()
 	w := &told[T]{out: out, say: say, stream: &listStream[T]{
 		lines:  newLines(out, httptest.NewRequest("GET", "/", nil), time.Minute),
-		server: &Server{cache: c}, rows: of, changed: newPending[record.Key](), last: map[record.Key]T{},
+		server: &Server{cache: c}, rows: of, changed: newPending[record.Key](), told: of.told(c), last: map[record.Key]*T{},
 	}}
+	w.stream.told.join()
 	c.addListWatcher(of.kind, w.stream.changed)
 	return w
 }
@@ -129,5 +130,48 @@ func TestListWatchSeesWhatIsBehindItsRows(t *testing.T) {
 				t.Errorf("states (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+func TestWatchesShareWhatTheyHaveTold(t *testing.T) {
+	c := newCache()
+	c.update(registry.Update{Reset: true, View: clusterOf("10.0.0.1")})
+	name := func(u api.Unit) string { return string(u.Name) + " " + string(u.DesiredState) }
+	one, other := tell(c, unitRows(), name), tell(c, unitRows(), name)
+	key := record.Key{Unit: "b.service"}
+	change := func(next *record.Unit) {
+		c.update(registry.Update{View: record.NewView(), Changes: []record.Change{record.UnitChange{Name: key.Unit, New: next}}})
+	}
+	c.touchList(unitList, key)
+	one.next(t)
+	other.next(t)
+	if one.stream.last[key] == nil || one.stream.last[key] != other.stream.last[key] {
+		t.Errorf("two watches keep the same row twice: %p and %p", one.stream.last[key], other.stream.last[key])
+	}
+	// One of them sees each of two changes, the other only that nothing changed.
+	change(&record.Unit{File: "h", Target: unit.TargetLoaded})
+	if diff := cmp.Diff([]string{"MODIFIED b.service loaded"}, one.next(t)); diff != "" {
+		t.Error(diff)
+	}
+	change(&record.Unit{File: "h", Target: unit.TargetInactive})
+	if diff := cmp.Diff([]string{"MODIFIED b.service inactive"}, one.next(t)); diff != "" {
+		t.Error(diff)
+	}
+	if got := other.next(t); got != nil {
+		t.Errorf("told of what it had told already: %q", got)
+	}
+	change(nil)
+	for _, w := range []*told[api.Unit]{one, other} {
+		if diff := cmp.Diff([]string{"DELETED b.service inactive"}, w.next(t)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if kept := c.told.units.rows; kept[key] != nil {
+		t.Errorf("a row that is gone is kept: %v", kept)
+	}
+	one.stream.told.leave()
+	other.stream.told.leave()
+	if c.told.units.rows != nil {
+		t.Error("without a watch, rows are kept")
 	}
 }

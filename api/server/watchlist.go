@@ -29,6 +29,9 @@ type rows[T any] struct {
 	kind listKind
 	keys func(*cache) []record.Key // of all rows, and perhaps of more
 	row  func(*cache, record.Key) (row T, there bool)
+	// told is where all watches of the list keep what they have told. It has a
+	// lock of its own.
+	told func(*cache) *sharedRows[T]
 }
 
 // allKeys and at take the lock, and give it back though a mistake in a row may
@@ -48,6 +51,7 @@ func (r rows[T]) at(c *cache, k record.Key) (row T, there bool) {
 func unitRows() rows[api.Unit] {
 	return rows[api.Unit]{
 		kind: unitList,
+		told: func(c *cache) *sharedRows[api.Unit] { return &c.told.units },
 		keys: func(c *cache) []record.Key {
 			out := make([]record.Key, len(c.names))
 			for i, n := range c.names {
@@ -67,6 +71,7 @@ func unitRows() rows[api.Unit] {
 func stateRows(onlyUnit unit.Name, onlyMachine machine.ID) rows[api.UnitState] {
 	return rows[api.UnitState]{
 		kind: stateList,
+		told: func(c *cache) *sharedRows[api.UnitState] { return &c.told.states },
 		keys: func(c *cache) []record.Key {
 			var out []record.Key
 			for k := range c.view.States {
@@ -90,6 +95,7 @@ func stateRows(onlyUnit unit.Name, onlyMachine machine.ID) rows[api.UnitState] {
 func machineRows() rows[api.Machine] {
 	return rows[api.Machine]{
 		kind: machineList,
+		told: func(c *cache) *sharedRows[api.Machine] { return &c.told.machines },
 		keys: func(c *cache) []record.Key {
 			out := make([]record.Key, len(c.machines))
 			for i, id := range c.machines {
@@ -143,7 +149,10 @@ func watchList[T any](s *Server, w http.ResponseWriter, r *http.Request, of rows
 	if out == nil {
 		return nil
 	}
-	st := &listStream[T]{lines: out, server: s, rows: of, changed: changed, last: map[record.Key]T{}}
+	told := of.told(s.cache)
+	told.join()
+	defer told.leave()
+	st := &listStream[T]{lines: out, server: s, rows: of, changed: changed, told: told, last: map[record.Key]*T{}}
 	st.run(r)
 	return nil
 }
@@ -154,8 +163,9 @@ type listStream[T any] struct {
 	server  *Server
 	rows    rows[T]
 	changed *pending[record.Key]
-	last    map[record.Key]T // as sent
-	trouble string           // as sent
+	told    *sharedRows[T]
+	last    map[record.Key]*T // as sent; kept by told
+	trouble string            // as sent
 }
 
 // run writes lines until the client or the server goes away.
@@ -201,19 +211,21 @@ func (st *listStream[T]) tell(keys []record.Key, all bool) error {
 	slices.SortFunc(keys, compareKeys)
 	for _, k := range slices.Compact(keys) {
 		row, there := st.rows.at(c, k)
-		last, known := st.last[k]
-		e := api.ListEvent[T]{Type: api.Modified, Object: &row}
+		last := st.last[k]
+		e := api.ListEvent[T]{Type: api.Deleted, Object: last}
 		switch {
-		case there && !known:
-			e.Type = api.Added
-		case there && reflect.DeepEqual(row, last), !there && !known:
+		case there:
+			e.Type, e.Object = api.Modified, st.told.keep(k, row)
+			st.last[k] = e.Object
+			if last == nil {
+				e.Type = api.Added
+			} else if last == e.Object || reflect.DeepEqual(*last, row) {
+				continue
+			}
+		case last == nil:
 			continue
-		case !there:
-			e.Type, e.Object = api.Deleted, &last
-		}
-		if there {
-			st.last[k] = row
-		} else {
+		default:
+			st.told.drop(k, last)
 			delete(st.last, k)
 		}
 		if err := st.write(e); err != nil {
