@@ -20,6 +20,9 @@ const (
 	// failedTime is how long a unit must be seen failed: one that is restarted may
 	// look failed between its end and its new beginning.
 	failedTime = 150 * time.Millisecond
+	// newsTime is how long a trouble that was there before the command must be seen:
+	// the machine tries again, and if that goes as before, there is no change.
+	newsTime = time.Second
 	// otherTime is the same for other units, which seldom end that soon.
 	otherTime = 2 * time.Second
 )

@@ -61,7 +61,7 @@ func (c *cli) restart(ctx context.Context, args []string, block blocking) error 
 			if status.Global {
 				return everywhere(status)
 			}
-			return launchOutcome(status)
+			return st.news(launchOutcome(status))
 		},
 		arrived: func(st *step, o outcome) {
 			if o.failed != "" {

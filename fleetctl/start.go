@@ -126,9 +126,21 @@ func (st *step) ensured(s api.UnitStatus, target unit.Target) outcome {
 		return outcome{waiting: "the change to be seen"}
 	}
 	if target == unit.TargetLoaded {
-		return loadOutcome(s)
+		return st.news(loadOutcome(s))
 	}
-	return launchOutcome(s)
+	return st.news(launchOutcome(s))
+}
+
+// news takes no trouble that was there before the command for the command's own,
+// unless it stays.
+func (st *step) news(o outcome) outcome {
+	for _, was := range st.before.States {
+		if was.MachineID == o.machine && was.Error != "" && was.Error == o.failed {
+			o.done, o.settle = false, newsTime
+			o.waiting = o.on + " to try again"
+		}
+	}
+	return o
 }
 
 // isGlobal reports whether a unit, as it was sent or as it is, is global.

@@ -33,12 +33,18 @@ func (e *RefusedError) Error() string {
 type ForeignError struct {
 	Unit unit.Name
 	Path string // where the host has it from; empty if from no file
+	Load string // systemd's word for the file: masked, not-found (it runs, and its file was deleted)
 }
 
 // Error says what to do: the host's unit stays as it is.
 func (e *ForeignError) Error() string {
 	from := e.Path
-	if from == "" {
+	switch {
+	case e.Load == "masked":
+		return fmt.Sprintf("%s is masked on this host (%s): unmask it there, or give the fleet unit another name", e.Unit, from)
+	case e.Load == "not-found":
+		return fmt.Sprintf("%[1]s runs on this host already, from a file that was deleted: systemctl stop %[1]s there, or give the fleet unit another name", e.Unit)
+	case from == "":
 		from = "made by systemd itself"
 	}
 	return fmt.Sprintf("%s belongs to this host (%s): give the fleet unit another name", e.Unit, from)

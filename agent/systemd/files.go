@@ -47,13 +47,14 @@ func (c *Client) Claim(ctx context.Context, files []File) (map[unit.Name]error, 
 		text, err := os.ReadFile(path)
 		switch {
 		case err == nil && !bytes.Equal(text, f.Text):
-			refused[f.Name] = &ForeignError{Unit: f.Name, Path: path}
+			refused[f.Name] = &ForeignError{Unit: f.Name, Path: path, Load: rows[i].LoadState}
 			continue
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			refused[f.Name] = &ForeignError{Unit: f.Name, Path: path} // a directory, a link to nowhere
 			continue
 		}
-		if rows[i].LoadState == "not-found" && rows[i].ActiveState == "inactive" {
+		// Of a unit that has failed, systemd keeps the name after its file is gone.
+		if rows[i].LoadState == "not-found" && (rows[i].ActiveState == "inactive" || rows[i].ActiveState == "failed") {
 			continue
 		}
 		if err := c.claimLoaded(ctx, f.Name, rows[i]); err != nil {
@@ -83,7 +84,7 @@ func (c *Client) claimLoaded(ctx context.Context, name unit.Name, row listed) er
 			return nil
 		}
 	}
-	return &ForeignError{Unit: name, Path: from}
+	return &ForeignError{Unit: name, Path: from, Load: row.LoadState}
 }
 
 // Write puts unit files in place, atomically and as real files, so that systemd

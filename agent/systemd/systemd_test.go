@@ -339,7 +339,7 @@ func TestForeignUnits(t *testing.T) {
 	for name, want := range map[unit.Name]string{
 		"ssh.service":        theHost.dir + "/host/ssh.service",
 		"getty@tty1.service": theHost.dir + "/host/getty@.service",
-		"masked.service":     theHost.dir + "/host/masked.service",
+		"masked.service":     "is masked on this host (" + theHost.dir + "/host/masked.service): unmask it",
 		"init.scope":         "made by systemd itself",
 	} {
 		refused, err := c.Claim(ctx, []File{{name, []byte(sleeper)}})
@@ -353,10 +353,26 @@ func TestForeignUnits(t *testing.T) {
 			t.Log(err)
 		}
 	}
+	// Of what runs from a file that is gone, the process is somebody's; of what
+	// failed, only the name is left.
+	for name, text := range map[unit.Name]string{"orphan.service": sleeper, "ruin.service": "[Service]\nExecStart=/bin/false\nType=oneshot\n"} {
+		put(ctx, t, c, File{name, []byte(text)})
+		start(ctx, t, c, name)
+		if err := os.Remove(filepath.Join(theHost.unitDir(), string(name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	refused, err := c.Claim(ctx, []File{{"orphan.service", []byte(sleeper)}, {"ruin.service", []byte(sleeper)}})
+	if err != nil || refused["ruin.service"] != nil || !strings.Contains(fmt.Sprint(refused["orphan.service"]), "systemctl stop orphan.service") {
+		t.Error(err, refused)
+	}
 	// In our directory: the same text is ours, another is somebody's.
 	put(ctx, t, c, File{"lost.service", []byte(sleeper)})
 	start(ctx, t, c, "lost.service")
-	refused, err := c.Claim(ctx, []File{{"lost.service", []byte(sleeper)}})
+	refused, err = c.Claim(ctx, []File{{"lost.service", []byte(sleeper)}})
 	if err != nil || len(refused) > 0 {
 		t.Error(err, refused)
 	}
