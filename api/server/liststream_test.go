@@ -175,3 +175,25 @@ func TestWatchesShareWhatTheyHaveTold(t *testing.T) {
 		t.Error("without a watch, rows are kept")
 	}
 }
+
+// The watch that told a row's latest form has ended by the time the row goes.
+func TestRowsThatWentAreNotKept(t *testing.T) {
+	c := newCache()
+	c.update(registry.Update{Reset: true, View: clusterOf("10.0.0.1")})
+	name := func(u api.Unit) string { return string(u.Name) }
+	one, other := tell(c, unitRows(), name), tell(c, unitRows(), name)
+	key := record.Key{Unit: "b.service"}
+	change := func(next *record.Unit) {
+		c.update(registry.Update{View: record.NewView(), Changes: []record.Change{record.UnitChange{Name: key.Unit, New: next}}})
+	}
+	c.touchList(unitList, key)
+	other.next(t)
+	change(&record.Unit{File: "h", Target: unit.TargetLoaded})
+	one.next(t)
+	one.stream.told.leave()
+	change(nil)
+	other.next(t)
+	if kept := c.told.units.rows[key]; kept != nil {
+		t.Errorf("%+v is kept", kept)
+	}
+}

@@ -45,11 +45,10 @@ func (s *sharedRows[T]) keep(k record.Key, row T) *T {
 	return &row
 }
 
-// drop forgets a row that is no more, unless another has taken its place.
-func (s *sharedRows[T]) drop(k record.Key, gone *T) {
+// drop forgets a row that is no more, in whichever form: the watch that told the
+// latest may have ended. Should it be back already, it is kept twice at worst.
+func (s *sharedRows[T]) drop(k record.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rows[k] == gone {
-		delete(s.rows, k)
-	}
+	delete(s.rows, k)
 }

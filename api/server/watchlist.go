@@ -225,7 +225,7 @@ func (st *listStream[T]) tell(keys []record.Key, all bool) error {
 		case last == nil:
 			continue
 		default:
-			st.told.drop(k, last)
+			st.told.drop(k)
 			delete(st.last, k)
 		}
 		if err := st.write(e); err != nil {
