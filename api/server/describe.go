@@ -17,5 +17,5 @@ func (s *Server) describe(w http.ResponseWriter, _ *http.Request, _ string) erro
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, text)
+	return s.answer(w, http.StatusOK, text)
 }

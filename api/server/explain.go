@@ -112,7 +112,7 @@ func (s *Server) explainUnit(w http.ResponseWriter, r *http.Request, given strin
 	s.cache.mu.RUnlock()
 	if exists {
 		if x, ok := s.explainer.explain(name); ok {
-			return answer(w, http.StatusOK, x)
+			return s.answer(w, http.StatusOK, x)
 		}
 	}
 	return notFound("unit %s does not exist", name)

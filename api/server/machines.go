@@ -17,7 +17,7 @@ func (s *Server) listMachines(w http.ResponseWriter, r *http.Request, _ string) 
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, s.cache.machinePage(page))
+	return s.answer(w, http.StatusOK, s.cache.machinePage(page))
 }
 
 func (c *cache) machinePage(page page) api.MachinePage {

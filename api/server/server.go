@@ -13,7 +13,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -64,6 +63,9 @@ type Options struct {
 	Log      *logrus.Entry
 	// Patience is with clients; what is zero is the default.
 	Patience Patience
+	// Unread is how many bytes of long answers may wait for clients to read them;
+	// 256 MiB when zero.
+	Unread int64
 	// Metrics answers GET /metrics; nil: there are none.
 	Metrics http.Handler
 	// Registerer takes the server's own metrics; nil: none.
@@ -79,6 +81,7 @@ type Server struct {
 	cache     *cache
 	explainer *explainer
 	watches   atomic.Int64 // that are open
+	unread    atomic.Int64 // bytes of long answers under way
 	metrics   metrics
 	pageSize  atomic.Int64
 }
@@ -218,18 +221,6 @@ func badRequest(format string, args ...any) error {
 	return &api.Error{Code: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
 }
 
-// answer writes a value as JSON.
-func answer(w http.ResponseWriter, code int, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_, _ = w.Write(append(body, '\n')) // the client is gone: nobody to tell
-	return nil
-}
-
 // refuse writes an error in the API's one shape.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var e *api.Error
@@ -240,5 +231,5 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", fmt.Sprint(int(max(e.RetryAfter, time.Second)/time.Second)))
 	}
-	_ = answer(w, e.Code, api.Failure{Error: *e}) // an Error can be marshalled
+	_ = s.answer(w, e.Code, api.Failure{Error: *e}) // an Error can be marshalled
 }

@@ -24,7 +24,7 @@ func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) er
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, s.cache.statePage(page, onlyUnit, onlyMachine))
+	return s.answer(w, http.StatusOK, s.cache.statePage(page, onlyUnit, onlyMachine))
 }
 
 // statePage gives a page of the states of a unit and of a machine, or of all if
@@ -64,7 +64,7 @@ func (s *Server) getState(w http.ResponseWriter, r *http.Request, given string) 
 	if !ok {
 		return notFound("no machine says anything of unit %s", given)
 	}
-	return answer(w, http.StatusOK, out)
+	return s.answer(w, http.StatusOK, out)
 }
 
 // firstState gives one state of a unit: the API's users of old expect one.

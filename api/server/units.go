@@ -17,7 +17,7 @@ func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) err
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, s.cache.unitPage(page))
+	return s.answer(w, http.StatusOK, s.cache.unitPage(page))
 }
 
 func (c *cache) unitPage(page page) api.UnitPage {
@@ -45,7 +45,7 @@ func (s *Server) getUnit(w http.ResponseWriter, r *http.Request, given string) e
 	if !ok {
 		return notFound("unit %s does not exist", given)
 	}
-	return answer(w, http.StatusOK, out)
+	return s.answer(w, http.StatusOK, out)
 }
 
 func (c *cache) unitWithText(name unit.Name) (api.Unit, bool) {
@@ -91,7 +91,7 @@ func (s *Server) restartUnit(w http.ResponseWriter, r *http.Request, given strin
 	s.cache.mu.RLock()
 	u := s.cache.view.Units[name]
 	s.cache.mu.RUnlock()
-	return answer(w, http.StatusAccepted, api.Restarted{Restart: u.Restart})
+	return s.answer(w, http.StatusAccepted, api.Restarted{Restart: u.Restart})
 }
 
 // unitWire is a unit as the API shows it, without its text. The cache's lock must
