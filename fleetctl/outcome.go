@@ -46,6 +46,9 @@ type outcome struct {
 	// didn't.
 	machine string
 	failed  string
+	// untouched: that machine did nothing at all. What it has under this name, a
+	// log too, is its own.
+	untouched bool
 	// waiting says what it waits for, if it isn't done.
 	waiting string
 }
@@ -93,7 +96,7 @@ func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState
 			o.waiting = "it to stop on " + where
 		}
 		if said && st.Error != "" && st.Target != p.Target {
-			o = outcome{done: true, failed: st.Error}
+			o = outcome{done: true, failed: st.Error, untouched: st.Target == unit.TargetInactive}
 		} else if said && st.Target == p.Target && st.Hash == p.Hash && st.Restart >= p.Restart {
 			o = judge(st, s)
 		}

@@ -163,7 +163,9 @@ func (c *cli) sayFailed(ctx context.Context, name unit.Name, o outcome) {
 		where = " on " + o.on
 	}
 	c.errorf("Unit %s failed%s: %s", name, where, o.failed)
-	c.sayLog(ctx, name, o.machine)
+	if !o.untouched {
+		c.sayLog(ctx, name, o.machine)
+	}
 }
 
 // sayIdle says that a unit doesn't run although it was started well: systemd
