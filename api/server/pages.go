@@ -47,6 +47,10 @@ func cursorOf(token string, list listKind) (cursor, bool) {
 	return cursor{After: parts[1], Machine: parts[2]}, true
 }
 
+// maxPageBytes bounds the unit files that one page shows: a page of many large
+// ones ends early, so that no single request makes fleetd hold gigabytes.
+const maxPageBytes = 16 << 20
+
 // page is which part of a list is asked for.
 type page struct {
 	cursor

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fleet-project/fleet/api/server"
@@ -70,5 +71,45 @@ func (f *fixture) change(name string, there bool) {
 		f.want(201, "PUT", "units/"+name, body(m{"text": web, "desiredState": "inactive"}), "")
 	} else {
 		f.want(204, "DELETE", "units/"+name, "", "")
+	}
+}
+
+// A page of many large unit files ends early: what one request makes fleetd hold
+// is bounded, and the token leads to the rest.
+func TestPagesOfLargeUnitsEndEarly(t *testing.T) {
+	f := newFixture(t, server.Options{})
+	const n = 40
+	large := "[Service]\nExecStart=/bin/true\n# " + strings.Repeat("x", unit.MaxFileSize-100) + "\n"
+	for i := range n {
+		text := fmt.Sprintf("%s# %d\n", large, i)
+		if _, _, err := f.cluster.SubmitUnit(t.Context(), unit.Name(fmt.Sprintf("u%02d.service", i)), []byte(text), unit.TargetInactive); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen, pages := 0, 0
+	for token := ""; ; pages++ {
+		var page struct {
+			Units         []struct{ Name string }
+			NextPageToken string
+		}
+		path := "units?limit=5000"
+		if token != "" {
+			path += "&nextPageToken=" + token
+		}
+		if err := json.Unmarshal([]byte(f.want(200, "GET", path, "", "")), &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range page.Units {
+			if want := fmt.Sprintf("u%02d.service", seen); u.Name != want {
+				t.Fatalf("got %s, want %s", u.Name, want)
+			}
+			seen++
+		}
+		if token = page.NextPageToken; token == "" {
+			break
+		}
+	}
+	if seen != n || pages != 1 {
+		t.Errorf("%d units, and %d pages before the last; want %d and 1", seen, pages, n)
 	}
 }

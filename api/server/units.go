@@ -24,11 +24,14 @@ func (c *cache) unitPage(page page) api.UnitPage {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	out := api.UnitPage{Units: []api.Unit{}}
+	size := 0
 	for _, name := range after(c.names, unit.Name(page.After)) {
-		if _, visible := c.unit(name); !visible {
+		u, visible := c.unit(name)
+		if !visible {
 			continue
 		}
-		if len(out.Units) == page.limit {
+		size += len(c.view.Files[u.File])
+		if len(out.Units) == page.limit || len(out.Units) > 0 && size > maxPageBytes {
 			out.NextPageToken = cursor{After: string(out.Units[len(out.Units)-1].Name)}.token(unitList)
 			break
 		}
