@@ -75,6 +75,7 @@ type Systemd interface {
 	States(ctx context.Context, names []unit.Name) (map[unit.Name]systemd.State, error)
 	Invocation(ctx context.Context, name unit.Name) (string, error)
 	LoadError(ctx context.Context, name unit.Name) (string, error)
+	Logs(ctx context.Context, names []unit.Name) (map[unit.Name]string, error)
 	Watch(names ...unit.Name)
 	Unwatch(names ...unit.Name)
 	Changed() <-chan struct{}
@@ -143,6 +144,8 @@ type Agent struct {
 	putting   bool
 	ends      []jobEnd // stops whose outcome is to be asked for
 	asking    bool
+	unread    []reading // logs of units that failed
+	reading   bool
 	resync    bool // all states are to be asked for
 	syncing   bool
 	syncAt    time.Time
@@ -323,6 +326,7 @@ func (a *Agent) turn(now time.Time) time.Time {
 	out := a.core.settle(now)
 	a.perform(out, now)
 	a.askEnds()
+	a.readLogs()
 	for _, next := range []time.Time{out.wake, a.publish(now), a.askAll(now), a.reload(now), a.compare(now)} {
 		wake = earlier(wake, next)
 	}

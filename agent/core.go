@@ -53,6 +53,7 @@ type held struct {
 
 	op       verb   // under way, empty if none
 	job      uint64 // the latest that systemd accepted
+	begun    uint64 // the latest of them that started it
 	stopping bool   // a stop was accepted, its end isn't known yet
 	starting bool   // a start or restart was accepted, its end isn't known yet
 	renewing bool   // starting: the run that is seen is the one before
@@ -62,8 +63,11 @@ type held struct {
 
 	err      string // why the instruction isn't carried out
 	advisory bool   // err is no reason to try again: systemd did what it could
+	denied   bool   // err is systemd's no, in its own words
 	failures int
 	retry    time.Time
+
+	words words // of its log, if it has failed
 
 	acked     bool          // a withdrawal was carried out and said so
 	published *record.State // what others have been told; nil: nothing
@@ -102,6 +106,7 @@ type output struct {
 	actions []action
 	fetch   []unit.Hash                 // texts to get from the registry
 	states  map[unit.Name]*record.State // to publish; nil deletes
+	logs    []reading                   // of units that have failed
 	forget  []unit.Name                 // units to watch no longer
 	cluster *record.Cluster             // to be remembered
 	wake    time.Time                   // when to decide again though nothing happened; zero: never
@@ -140,13 +145,13 @@ func (c *core) get(name unit.Name) *held {
 }
 
 func (c *core) resetError(h *held) {
-	h.err, h.advisory, h.failures, h.retry = "", false, 0, time.Time{}
+	h.err, h.advisory, h.denied, h.failures, h.retry = "", false, false, 0, time.Time{}
 }
 
 // fail notes why an instruction could not be carried out. It is tried again
 // later and later.
 func (c *core) fail(h *held, now time.Time, err string) {
-	h.err, h.advisory = err, false
+	h.err, h.advisory, h.denied = err, false, false
 	h.retry = now.Add(backoff(h.failures))
 	h.failures++
 	c.touch(h.name)
@@ -286,6 +291,10 @@ func (c *core) settle(now time.Time) output {
 			h.retry, h.killed = time.Time{}, false
 			c.touch(name)
 		}
+		if !h.words.until.IsZero() && !now.Before(h.words.until) {
+			h.words.until = time.Time{}
+			c.touch(name)
+		}
 	}
 	for _, t := range c.texts {
 		if !t.retry.IsZero() && !now.Before(t.retry) {
@@ -298,14 +307,16 @@ func (c *core) settle(now time.Time) output {
 			delete(c.dirty, name)
 			if h := c.units[name]; h != nil {
 				c.decide(h)
+				c.listen(h, now)
 				c.publish(h)
 			}
 		}
 	}
+	c.read(now)
 	c.prune()
 	out := c.out
 	for _, h := range c.units {
-		out.wake = earlier(out.wake, h.retry)
+		out.wake = earlier(earlier(out.wake, h.retry), h.words.wake())
 	}
 	for _, t := range c.texts {
 		out.wake = earlier(out.wake, t.retry)

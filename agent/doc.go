@@ -2,8 +2,8 @@
 // driven, its states out.
 //
 // The decisions are in a pure core without clock, I/O or goroutines (core.go,
-// decide.go, publish.go): what is known goes in, actions and states to publish
-// come out. A loop around it (agent.go) owns the core and does what it says,
+// decide.go, lastwords.go, publish.go): what is known goes in, actions and
+// states to publish come out. A loop around it (agent.go) owns the core and does what it says,
 // one operation per unit at a time.
 //
 // What it has done to a unit it writes down in a file per unit (store.go), on a

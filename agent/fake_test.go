@@ -25,6 +25,8 @@ type fakeSystemd struct {
 	changed chan struct{}
 	changes systemd.Changes
 	watched map[unit.Name]bool
+	logs    map[unit.Name]string
+	reads   []unit.Name // logs that were read
 	// fault is asked before (false) and after (true) a call's effect: an error
 	// is returned in its place.
 	fault func(call string, after bool) error
@@ -321,6 +323,16 @@ func (f *fakeSystemd) Invocation(_ context.Context, name unit.Name) (string, err
 }
 
 func (f *fakeSystemd) LoadError(context.Context, unit.Name) (string, error) { return "load error", nil }
+
+func (f *fakeSystemd) Logs(_ context.Context, names []unit.Name) (map[unit.Name]string, error) {
+	if err := f.fault("logs", false); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads = append(f.reads, names...)
+	return maps.Clone(f.logs), nil
+}
 
 func (f *fakeSystemd) Watch(names ...unit.Name) {
 	f.mu.Lock()

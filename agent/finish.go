@@ -52,6 +52,7 @@ func (c *core) finished(now time.Time, r result) {
 		return
 	default:
 		c.fail(h, now, r.err.Error())
+		h.denied = errors.As(r.err, new(*systemd.RefusedError))
 		h.killed = h.killed || r.action.verb == doKill
 		return
 	}
@@ -73,7 +74,8 @@ func (c *core) succeeded(h *held, r result) {
 		h.job, h.stopping, h.starting, h.stopped = r.job, true, false, false
 	case doStart, doRestart:
 		h.rec = r.action.after
-		h.job, h.starting, h.stopping, h.stopped, h.killed, h.examine = r.job, true, false, false, false, false
+		h.job, h.begun = r.job, r.job
+		h.starting, h.stopping, h.stopped, h.killed, h.examine = true, false, false, false, false
 		h.renewing = r.action.verb == doRestart && h.state.Active == "active"
 	case doInstall:
 		h.rec = r.action.after
@@ -109,7 +111,7 @@ func (c *core) ended(now time.Time, name unit.Name, job uint64, result string) {
 	switch result {
 	case "", systemd.JobDone, systemd.JobFailed, systemd.JobCanceled:
 		if result == systemd.JobFailed && h.seen && h.state.Active == "inactive" {
-			h.err, h.advisory = "systemd refused to start it: its log says why", true
+			h.err, h.advisory = refused, true
 		} // else the unit's state says it all
 	case systemd.JobDependency:
 		h.err, h.advisory = "systemd didn't start it: something that it requires failed (see `systemctl list-dependencies "+string(name)+"`)", true

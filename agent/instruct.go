@@ -108,6 +108,7 @@ func (c *core) instruct(name unit.Name, spec *record.Spec) {
 	w := *spec
 	h.want = &w
 	h.acked = false
+	h.words.readings = 0 // somebody wants to know
 	c.resetError(h)
 	c.touch(name)
 }

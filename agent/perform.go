@@ -28,6 +28,7 @@ func (a *Agent) perform(out output, now time.Time) {
 			a.publishAt = now.Add(coalesce)
 		}
 	}
+	a.unread = append(a.unread, out.logs...)
 	var installs []action
 	for _, act := range out.actions {
 		if act.verb == doInstall {

@@ -7,7 +7,7 @@ import (
 
 // publish says how a unit is, if that differs from what was said before.
 func (c *core) publish(h *held) {
-	if h.op != "" || !c.following || c.units[h.name] != h {
+	if h.op != "" || !c.following || c.units[h.name] != h || h.words.awaited() {
 		return // something is to be said in a moment, or never again
 	}
 	s := c.statement(h)
@@ -41,12 +41,17 @@ func (c *core) statement(h *held) *record.State {
 		}
 	case !h.seen:
 		return h.published
-	case h.starting && (h.state.Active == "inactive" || h.state.Active == "failed" || h.renewing):
-		// Its job waits its turn. Launched and inactive would read as a oneshot
-		// that is done, active as a restart that is done.
+	case h.waits():
+		// Launched and inactive would read as a oneshot that is done, active as a
+		// restart that is done.
 		return h.published
 	}
 	// Systemd's words, unchanged: a unit that it can't start is inactive to it.
 	// Why, is in Error.
-	return &record.State{Spec: h.rec.Done, SystemdState: h.state.SystemdState, Error: h.err}
+	return &record.State{Spec: h.rec.Done, SystemdState: h.state.SystemdState, Error: h.trouble(), Log: h.words.told()}
+}
+
+// waits reports whether the job that is to start the unit waits its turn.
+func (h *held) waits() bool {
+	return h.starting && (h.state.Active == "inactive" || h.state.Active == "failed" || h.renewing)
 }

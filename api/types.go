@@ -41,6 +41,9 @@ type UnitState struct {
 	Result string `json:"result,omitempty"`
 	// Error says why the machine could not do what it was told.
 	Error string `json:"error,omitempty"`
+	// Log is the end of the unit's log, while it is failed or refused: lines
+	// with line breaks between them, none after the last.
+	Log string `json:"log,omitempty"`
 }
 
 // Machine is a host of the cluster.
@@ -196,6 +199,7 @@ type MachineState struct {
 	Restart   uint64      `json:"restart,omitempty"`
 	unit.SystemdState
 	Error string `json:"error,omitempty"`
+	Log   string `json:"log,omitempty"` // as in UnitState
 }
 
 // UnitPage is a page of units.

@@ -19,6 +19,7 @@ type unitRow struct {
 	Hash    unit.Hash `json:"hash"`
 	Result  string    `json:"result"`
 	Error   string    `json:"error"`
+	Log     string    `json:"log"`
 }
 
 var unitColumns = map[string]column[unitRow]{
@@ -55,20 +56,21 @@ list-unit-files for those.
 hash (of the unit file); result (how its service ended, unless well); error (why
 the machine could not do what it was told). --output json or yaml prints an
 array (empty if there are none) of objects with unit, machine, ip, load, active,
-sub, hash, result and error, ids and hashes whole.
+sub, hash, result, error and log (of a unit that has failed, the last lines), ids
+and hashes whole.
 
 ` + watchText,
 		Example: `  fleetctl list-units
   fleetctl list-units --full --no-legend --fields unit,hash,sub
   fleetctl list-units --watch
-  fleetctl list-units -o json | jq -r '.[] | select(.active == "failed").unit'`,
+  fleetctl list-units -o json | jq -r '.[] | select(.active == "failed") | .unit, .log'`,
 	}, t)
 }
 
 func unitRowOf(s api.UnitState) unitRow {
 	return unitRow{
 		Unit: s.Name, Machine: s.MachineID, IP: s.PrimaryIP, Load: s.SystemdLoadState,
-		Active: s.SystemdActiveState, Sub: s.SystemdSubState, Hash: s.Hash, Result: s.Result, Error: s.Error,
+		Active: s.SystemdActiveState, Sub: s.SystemdSubState, Hash: s.Hash, Result: s.Result, Error: s.Error, Log: s.Log,
 	}
 }
 

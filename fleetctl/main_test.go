@@ -81,7 +81,7 @@ func node(digit, hostname string, metadata map[string]string) machine.Machine {
 //	cluster join N [k=v...]          cluster lose N
 //	cluster pause|resume engine|agents
 //	cluster etcd down|up
-//	cluster script UNIT [AFTER:]ACTIVE/SUB[/RESULT]...
+//	cluster script UNIT [AFTER:]ACTIVE/SUB[/RESULT[/LOG]]...
 func clusterCommand(ts *testscript.TestScript, _ bool, args []string) {
 	c := ts.Value(clusterKey{}).(*servertest.Cluster)
 	switch args[0] {
@@ -113,7 +113,8 @@ func clusterCommand(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(err)
 				m.After, arg = d, rest
 			}
-			words := append(strings.Split(arg, "/"), "")
+			words := append(strings.Split(arg, "/"), "", "")
+			m.Log = words[3]
 			m.State = unit.SystemdState{Load: "loaded", Active: words[0], Sub: words[1], Result: words[2]}
 			moments = append(moments, m)
 		}

@@ -49,6 +49,8 @@ type outcome struct {
 	// untouched: that machine did nothing at all. What it has under this name, a
 	// log too, is its own.
 	untouched bool
+	// log is the end of the unit's log, if that machine sent it along.
+	log string
 	// waiting says what it waits for, if it isn't done.
 	waiting string
 }
@@ -100,7 +102,7 @@ func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState
 		} else if said && st.Target == p.Target && st.Hash == p.Hash && st.Restart >= p.Restart {
 			o = judge(st, s)
 		}
-		o.on, o.machine = where, p.MachineID
+		o.on, o.machine, o.log = where, p.MachineID, st.Log
 		return o
 	}
 	for _, st := range s.States {

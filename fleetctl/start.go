@@ -164,7 +164,7 @@ func (c *cli) sayFailed(ctx context.Context, name unit.Name, o outcome) {
 	}
 	c.errorf("Unit %s failed%s: %s", name, where, o.failed)
 	if !o.untouched {
-		c.sayLog(ctx, name, o.machine)
+		c.sayLog(ctx, name, o)
 	}
 }
 
@@ -175,15 +175,18 @@ func (c *cli) sayIdle(ctx context.Context, name unit.Name, o outcome) {
 		return
 	}
 	c.errorf("It does not run, though nothing failed: it has ended, or a condition in its file doesn't hold there.")
-	c.sayLog(ctx, name, o.machine)
+	c.sayLog(ctx, name, o)
 }
 
-// sayLog shows the end of a unit's log.
-func (c *cli) sayLog(ctx context.Context, name unit.Name, machine string) {
-	if machine == "" {
+// sayLog shows the end of a unit's log: what the machine said of it, or else (a
+// fleet 1.0 says nothing) what its journal has.
+func (c *cli) sayLog(ctx context.Context, name unit.Name, o outcome) {
+	if o.machine == "" {
 		return
 	}
-	if lines := c.lastLogLines(ctx, name, machine); lines != "" {
+	if o.log != "" {
+		c.errorf("%s", o.log)
+	} else if lines := c.lastLogLines(ctx, name, o.machine); lines != "" {
 		fmt.Fprint(c.stderr, lines)
 	}
 	c.errorf("See more: fleetctl status %s; fleetctl journal %s", name, name)

@@ -25,6 +25,7 @@ type statusRow struct {
 	Sub          string      `json:"sub"`
 	Result       string      `json:"result,omitempty"`
 	Error        string      `json:"error,omitempty"`
+	Log          string      `json:"log,omitempty"`         // the end of it, if it has failed
 	Explanation  string      `json:"explanation,omitempty"` // why it is on no machine that is there
 }
 
@@ -67,7 +68,8 @@ func statusRows(s api.UnitStatus, machines map[string]api.Machine, only string) 
 		row.Machine, row.IP, row.Hostname = id, machines[id].PrimaryIP, machines[id].Hostname
 		for _, m := range s.States {
 			if m.MachineID == id {
-				row.Hash, row.Load, row.Active, row.Sub, row.Result, row.Error = m.Hash, m.Load, m.Active, m.Sub, m.Result, m.Error
+				row.Hash, row.Load, row.Active, row.Sub = m.Hash, m.Load, m.Active, m.Sub
+				row.Result, row.Error, row.Log = m.Result, m.Error, m.Log
 			}
 		}
 		rows = append(rows, row)

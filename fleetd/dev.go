@@ -108,7 +108,10 @@ func runDev(ctx context.Context, opts devOptions) (err error) {
 	cfg.UnitsDirectory = filepath.Join(dirs.runtime, "agent", "units")
 	n, err := newNode(ctx, nodeOptions{
 		cfg: cfg, log: log,
-		systemd:  systemd.Options{Address: mgr.BusAddress, UnitDir: mgr.UnitDir, UserScope: mgr.Scope == manager.User},
+		systemd: systemd.Options{
+			Address: mgr.BusAddress, UnitDir: mgr.UnitDir, UserScope: mgr.Scope == manager.User,
+			Journalctl: mgr.Journalctl(), SyncJournal: mgr.SyncJournal(),
+		},
 		joined:   func() { announce(log, mgr, where, began) },
 		identify: func(c *config.Config) (machine.Machine, error) { return identifyDev(c, mgr) },
 	})

@@ -34,6 +34,11 @@ type Options struct {
 	UnitDir string
 	// UserScope: `systemd --user` instead of the system's.
 	UserScope bool
+	// Journalctl is how to run journalctl for this systemd's units, and
+	// SyncJournal what makes their journal complete. Empty: `journalctl` (with
+	// UserScope `journalctl --user`), and `journalctl --sync`.
+	Journalctl  []string
+	SyncJournal []string
 
 	Log     *logrus.Entry         // nil: the standard logger
 	Metrics prometheus.Registerer // nil: none
@@ -67,6 +72,15 @@ func (o *Options) setDefaults() error {
 		}
 	}
 	o.UnitDir = filepath.Clean(o.UnitDir)
+	if len(o.Journalctl) == 0 {
+		o.Journalctl = []string{"journalctl"}
+		if o.UserScope {
+			o.Journalctl = append(o.Journalctl, "--user")
+		}
+	}
+	if len(o.SyncJournal) == 0 {
+		o.SyncJournal = []string{"journalctl", "--sync"}
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 // Package systemd drives one systemd, the only one that fleet's units on this
 // host belong to: it writes their files, starts and stops them, and says how
-// they are. It is the only package that speaks D-Bus.
+// they are, and what they logged before they failed. It is the only package that
+// speaks D-Bus.
 //
 // It talks to systemd's private socket where it can, so that no dbus-daemon
 // stands between: signals come unasked, and a restart of dbus goes unnoticed.

@@ -96,7 +96,7 @@ func (c *cache) stateWire(name unit.Name, id machine.ID) api.UnitState {
 	st := c.states[name][id]
 	out := api.UnitState{
 		Name: name, Hash: st.File, MachineID: string(id), PrimaryIP: c.ip(id), SystemdLoadState: st.Load,
-		SystemdActiveState: st.Active, SystemdSubState: st.Sub, Result: st.Result, Error: st.Error,
+		SystemdActiveState: st.Active, SystemdSubState: st.Sub, Result: st.Result, Error: st.Error, Log: st.Log,
 	}
 	if out.Hash == "" { // a unit that a machine could not take
 		out.Hash = c.view.Units[name].File

@@ -225,7 +225,7 @@ func (c *cache) status(name unit.Name) api.UnitStatus {
 		s := c.states[name][id]
 		out.States = append(out.States, api.MachineState{
 			MachineID: string(id), PrimaryIP: c.ip(id), Target: s.Target, Hash: s.File, Restart: s.Restart,
-			SystemdState: s.SystemdState, Error: s.Error,
+			SystemdState: s.SystemdState, Error: s.Error, Log: s.Log,
 		})
 	}
 	return out

@@ -137,6 +137,15 @@ func (m *Manager) Journalctl() []string {
 	return []string{"journalctl"}
 }
 
+// SyncJournal is how to wait until the journal has all that this manager's
+// units have written.
+func (m *Manager) SyncJournal() []string {
+	if m.Scope == Private { // its journald listens where only its units are
+		return []string{"nsenter", "-t", strconv.Itoa(m.private.id.PID), "-m", "-p", "journalctl", "--sync"}
+	}
+	return []string{"journalctl", "--sync"}
+}
+
 // Done is closed when a private manager has ended, whether by Close or by
 // itself (nothing on a real host ends PID 1; here the OOM killer can). For
 // other scopes it is nil, which never becomes ready.

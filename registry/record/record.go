@@ -60,6 +60,10 @@ type State struct {
 	// it could (a unit that systemd started and that then failed is no error
 	// here: that is systemd's account).
 	Error string `json:"error,omitempty"`
+	// Log is the end of the unit's log, while it is failed or refused: at most
+	// ten lines of 2 KiB together, so that whoever hears of the failure needs no
+	// way to the host to see them.
+	Log string `json:"log,omitempty"`
 }
 
 // Overrides are the operator's words on a machine. They outlive its lease.

@@ -48,6 +48,7 @@ type update struct {
 type Moment struct {
 	After time.Duration
 	State unit.SystemdState
+	Log   string // the end of the unit's log
 }
 
 // New makes a cluster without machines.
@@ -263,7 +264,7 @@ func (c *Cluster) act() []record.Change {
 		case unit.TargetNone:
 			state.Load = "not-found"
 		case unit.TargetLaunched:
-			state.SystemdState = c.play(k, spec)
+			state.SystemdState, state.Log = c.play(k, spec)
 		}
 		out = append(out, record.StateChange{Key: k, New: &state})
 	}
@@ -279,21 +280,21 @@ func compare(a, b string) int {
 
 // play begins a unit's script: it gives the first moment and has the others come
 // in their time.
-func (c *Cluster) play(k record.Key, spec record.Spec) unit.SystemdState {
+func (c *Cluster) play(k record.Key, spec record.Spec) (state unit.SystemdState, log string) {
 	script := c.scripts[k.Unit]
 	if len(script) == 0 {
-		return unit.SystemdState{Load: "loaded", Active: "active", Sub: "running"}
+		return unit.SystemdState{Load: "loaded", Active: "active", Sub: "running"}, ""
 	}
 	for _, m := range script[1:] {
 		c.timers = append(c.timers, time.AfterFunc(m.After, func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if c.view.States[k].Spec == spec {
-				c.write(record.StateChange{Key: k, New: &record.State{Spec: spec, SystemdState: m.State}})
+				c.write(record.StateChange{Key: k, New: &record.State{Spec: spec, SystemdState: m.State, Log: m.Log}})
 			}
 		}))
 	}
-	return script[0].State
+	return script[0].State, script[0].Log
 }
 
 // errDown is what everything says while etcd is broken.
