@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -254,6 +255,25 @@ func TestErrorsAreTold(t *testing.T) {
 
 	r.cluster.file("lost")
 	r.cluster.await(t, "found", is("lost.service", unit.TargetLaunched, "active"))
+}
+
+// A unit whose file couldn't be written is not started without it.
+func TestInstallThatFailedIsDoneAgain(t *testing.T) {
+	clock := newFakeClock()
+	r := newRig(t)
+	r.opts.Clock = clock
+	full := true
+	r.sys.fault = func(call string, after bool) error {
+		if call == "write 1" && full {
+			full = false // the one install at a time
+			return errors.New("no space left on device")
+		}
+		return nil
+	}
+	r.start()
+	defer clock.run()()
+	r.cluster.tell(place("a.service", launched(r.cluster.file(sleeper))))
+	r.cluster.await(t, "launched", is("a.service", unit.TargetLaunched, "active"))
 }
 
 func TestSystemdAway(t *testing.T) {

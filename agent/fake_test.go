@@ -255,10 +255,23 @@ func (f *fakeSystemd) starting(verb string, name unit.Name) (job <-chan string, 
 		job = f.job(name, false, during)
 		return nil
 	})
-	if err == nil && !f.slow {
+	if err == nil && !f.isSlow() {
 		f.finish(name)
 	}
 	return job, err
+}
+
+// delay has jobs wait for finish from now on, or not any more.
+func (f *fakeSystemd) delay(slow bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.slow = slow
+}
+
+func (f *fakeSystemd) isSlow() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.slow
 }
 
 func (f *fakeSystemd) Stop(_ context.Context, name unit.Name) (job <-chan string, err error) {
@@ -270,7 +283,7 @@ func (f *fakeSystemd) Stop(_ context.Context, name unit.Name) (job <-chan string
 		job = f.job(name, true, during)
 		return nil
 	})
-	if err == nil && !f.slow {
+	if err == nil && !f.isSlow() {
 		f.finish(name)
 	}
 	return job, err

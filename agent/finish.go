@@ -36,6 +36,11 @@ func (c *core) finished(now time.Time, r result) {
 	if r.recorded && r.action.before != nil {
 		h.rec = r.action.before
 	}
+	if r.err != nil && r.recorded && r.action.verb == doInstall {
+		unsure := *h.rec
+		unsure.Disk = "" // the file may be missing, or systemd may not have read it
+		h.rec = &unsure
+	}
 	if r.seen && (!h.seen || r.state.Newer(h.state)) {
 		h.state, h.seen = r.state, true
 	}

@@ -73,7 +73,7 @@ func TestIsolation(t *testing.T) {
 		t.Fatalf("not launched: %+v", r.cluster.states())
 	}
 	r.sys.log()
-	r.sys.slow = true
+	r.sys.delay(true)
 
 	pass(18900 * time.Millisecond)
 	if log := r.sys.log(); len(log) > 0 {
@@ -96,7 +96,7 @@ func TestIsolation(t *testing.T) {
 	}
 	pass(10 * time.Minute)
 	// The lease is back, and the schedule says that it is still ours.
-	r.sys.slow = false
+	r.sys.delay(false)
 	r.cluster.mu.Lock()
 	r.cluster.renewed = clock.Now()
 	r.cluster.mu.Unlock()

@@ -94,6 +94,9 @@ func (a *Agent) done(results ...result) {
 				r.job = a.jobs
 				a.await(r)
 			}
+			if r.err != nil && r.recorded && r.action.verb == doInstall {
+				a.resync = true // what systemd makes of it, nobody has told yet
+			}
 			if r.relink {
 				a.reloadAt = now.Add(reloadAfter)
 			}
