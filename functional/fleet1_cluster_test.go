@@ -88,12 +88,12 @@ var fleet1Cluster = sync.OnceValues(func() (*cluster.Cluster, error) { return bo
 // bootFleet1 makes a cluster of the real fleet 1.0, on two hosts of its own; our
 // programs are there as well.
 func bootFleet1(name string) (*cluster.Cluster, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	programs, err := fleet1Programs()
+	programs, err := fleet1Programs() // not within the time given: it may build them
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
 	specs, err := cluster.Specs(cluster.Options{Size: 2, Files: programs})
 	if err != nil {
 		return nil, err

@@ -96,8 +96,7 @@ var fleet1Session = []fleet1Step{
 // fleet 1.0's fleetctl says the same to this fleet as to fleet 1.0, over the
 // socket and over TCP.
 func TestFleetctl1_0(t *testing.T) {
-	w, old := use(t), useFleet1(t)
-	w.giveFleet1()
+	w, old := useWithFleet1(t), useFleet1(t)
 	w.listenTCP("8320")
 	tcp := "http://" + w.Hosts[0].IP() + ":8320"
 	var there, here, far []string
@@ -129,8 +128,7 @@ func TestFleetctl1_0(t *testing.T) {
 
 // status and journal work by SSH, or, where the unit is, without.
 func TestFleetctl1_0OnTheUnitsHost(t *testing.T) {
-	w := use(t)
-	w.giveFleet1()
+	w := useWithFleet1(t)
 	w.fleetctl("start", "/root/fleet1/a.service")
 	h := w.host("a.service")
 	out := fleet1Says(w.ctx, h, "unix:///var/run/fleet.sock", "status a")
@@ -147,20 +145,26 @@ func TestFleetctl1_0OnTheUnitsHost(t *testing.T) {
 	}
 }
 
-// giveFleet1 puts fleet 1.0's fleetctl and units on every host.
-func (w *world) giveFleet1() {
-	w.t.Helper()
+// useWithFleet1 is use, with fleet 1.0's fleetctl and units on every host.
+func useWithFleet1(t *testing.T) *world {
+	t.Helper()
+	if whyNoHost != nil {
+		t.Skipf("needs real hosts: %v", whyNoHost)
+	}
+	// Before the test's time begins: building them may take minutes.
 	programs, err := fleet1Programs()
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
+	w := use(t)
 	files := fleet1Files()
 	files[fleet1Dir+"fleetctl"] = programs[fleet1Dir+"fleetctl"]
 	for _, h := range w.Hosts {
 		if err := h.WriteFiles(w.ctx, files); err != nil {
-			w.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
+	return w
 }
 
 func fleet1Files() map[string]platform.File {
