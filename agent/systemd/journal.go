@@ -32,9 +32,8 @@ const (
 	blindTime = 50 * time.Millisecond
 )
 
-// Logs gives, for each unit, the last lines of the log of its latest run; of a
-// unit that isn't running or failed, those of its whole log. A unit without any
-// is missing. There are no more than ten lines of 2 KiB together, in clean
+// Logs gives, for each unit, the last lines of the log since it was last to be
+// started. A unit without any is missing. There are no more than ten lines of 2 KiB together, in clean
 // UTF-8, without a line break after the last. The error says why some couldn't
 // be read.
 func (c *Client) Logs(ctx context.Context, names []unit.Name) (map[unit.Name]string, error) {
@@ -94,26 +93,20 @@ func (c *Client) readLog(ctx context.Context, name unit.Name, which []string) (s
 	return lastLines(out.bytes()), nil
 }
 
-// logOf gives journalctl's arguments for a unit's latest run, or for the whole
-// unit if systemd doesn't know of one: it refused to start it, say.
+// logOf gives journalctl's arguments for a unit's latest run: from when systemd
+// last checked the unit's conditions; all of it if it never got that far. The
+// run's invocation id would not do: a program's last lines lack it if it was gone
+// before journald looked.
 func (c *Client) logOf(ctx context.Context, name unit.Name) ([]string, error) {
-	whole := []string{"--unit=" + string(name)}
-	id, err := c.Invocation(ctx, name)
-	if err != nil || id == "" {
-		return whole, err
-	}
-	var active string
-	if err := c.property(ctx, name, unitIface, "ActiveState", &active); err != nil && !notLoaded(err) {
+	which := []string{"--unit=" + string(name)}
+	var began uint64 // microseconds
+	if err := c.property(ctx, name, unitIface, "ConditionTimestamp", &began); err != nil && !notLoaded(err) {
 		return nil, err
 	}
-	if active == "" || active == "inactive" {
-		return whole, nil
+	if began > 0 {
+		which = append(which, fmt.Sprintf("--since=@%d.%06d", began/1e6, began%1e6))
 	}
-	// What the unit wrote, what systemd wrote of it, and the same of a user's.
-	if c.opts.UserScope {
-		return []string{"_SYSTEMD_INVOCATION_ID=" + id, "+", "USER_INVOCATION_ID=" + id}, nil
-	}
-	return []string{"_SYSTEMD_INVOCATION_ID=" + id, "+", "INVOCATION_ID=" + id, "_UID=0"}, nil
+	return which, nil
 }
 
 // command makes one whose output reads the same on all hosts.
