@@ -162,7 +162,7 @@ func (c *census) change(now time.Time, key record.Key, f func(*seat)) {
 	c.countHost(h, +1)
 	c.count(u, +1)
 	c.displaced(now, key.Unit, u, had)
-	c.arrived(now, key.Unit, u, h, s)
+	c.arrived(now, key.Unit, u, key.Machine, h, s)
 	c.drop(key.Unit, u)
 	c.dropHost(key.Machine, h)
 }
@@ -191,7 +191,7 @@ func (c *census) machine(now time.Time, id machine.ID, f func(*host)) {
 			c.sit(u, h, u.seats[id], +1)
 			c.count(u, +1)
 			c.displaced(now, name, u, had[name])
-			c.arrived(now, name, u, h, u.seats[id])
+			c.arrived(now, name, u, id, h, u.seats[id])
 		}
 	}
 	c.countHost(h, +1)

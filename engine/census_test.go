@@ -232,6 +232,29 @@ func TestWaits(t *testing.T) {
 			c.said(u, "m", "active", 0)
 			c.said(u, "m", "active", 1)
 		}, []string{"restart after 2s"}},
+		{"a restart on one machine, to what that one says", func(c *counting) {
+			running(c)
+			c.placed(u, "n", unit.TargetLaunched)
+			c.tell(record.UnitChange{Name: u, New: &record.Unit{File: "f", Target: unit.TargetLaunched, RestartOn: map[machine.ID]uint64{"m": 1}}})
+			c.said(u, "n", "active", 0)
+			c.said(u, "m", "active", 0)
+			c.said(u, "m", "active", 1)
+		}, []string{"restart after 3s"}},
+		{"a restart on a machine that is lost isn't timed", func(c *counting) {
+			running(c)
+			c.placed(u, "n", unit.TargetLaunched)
+			c.tell(record.UnitChange{Name: u, New: &record.Unit{File: "f", Target: unit.TargetLaunched, RestartOn: map[machine.ID]uint64{"m": 1}}})
+			c.tell(record.MachineChange{ID: "m"})
+			c.present("m")
+			c.said(u, "m", "active", 1)
+		}, nil},
+		{"a restart on a machine that the unit leaves becomes a move", func(c *counting) {
+			running(c)
+			c.tell(record.UnitChange{Name: u, New: &record.Unit{File: "f", Target: unit.TargetLaunched, RestartOn: map[machine.ID]uint64{"m": 1}}})
+			c.placed(u, "m", unit.TargetNone)
+			c.placed(u, "n", unit.TargetLaunched)
+			c.said(u, "n", "active", 0)
+		}, []string{"move after 2s"}},
 		{"a move, from the loss of the machine", func(c *counting) {
 			running(c)
 			c.tell(record.MachineChange{ID: "m"})

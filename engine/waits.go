@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
@@ -21,6 +22,15 @@ const (
 type wait struct {
 	since time.Time
 	cause cause
+	on    machine.ID // it is only this machine that is to restart it; else empty
+}
+
+// begin has a unit wait, unless it does already. One that loses its machine, or
+// is to be restarted everywhere, waits no more for what it was to do there alone.
+func (c *census) begin(name unit.Name, w wait) {
+	if was, waits := c.waits[name]; !waits || was.on != "" {
+		c.waits[name] = w
+	}
 }
 
 // wished begins or ends a wait when something else is wanted of a unit.
@@ -30,10 +40,13 @@ func (c *census) wished(now time.Time, name unit.Name, u *counted, old *record.U
 		delete(c.waits, name)
 	case c.loading:
 	case old == nil, old.Target != unit.TargetLaunched:
-		c.waits[name] = wait{now, causeStart}
+		c.waits[name] = wait{since: now, cause: causeStart}
 	case old.Restart != u.rec.Restart, old.File != u.rec.File:
-		if _, waits := c.waits[name]; !waits {
-			c.waits[name] = wait{now, causeRestart}
+		c.begin(name, wait{since: now, cause: causeRestart})
+	default:
+		before, _ := old.LastRestart()
+		if last, on := u.rec.LastRestart(); last > before {
+			c.begin(name, wait{now, causeRestart, on})
 		}
 	}
 }
@@ -44,21 +57,26 @@ func (c *census) displaced(now time.Time, name unit.Name, u *counted, had int) {
 	if c.loading || had == 0 || u.placed > 0 || u.desired() != unit.TargetLaunched {
 		return
 	}
-	if _, waits := c.waits[name]; !waits {
-		c.waits[name] = wait{now, causeMove}
-	}
+	c.begin(name, wait{since: now, cause: causeMove})
 }
 
 // arrived ends a wait when a machine that is to run the unit says that it does;
-// a global unit's ends with the first. One that came to rest otherwise, failed
+// a global unit's ends with the first, unless one alone was to restart it. One that came to rest otherwise, failed
 // or done, was started all the same, but never active: it isn't timed.
-func (c *census) arrived(now time.Time, name unit.Name, u *counted, h *host, s *seat) {
+func (c *census) arrived(now time.Time, name unit.Name, u *counted, id machine.ID, h *host, s *seat) {
 	w, waits := c.waits[name]
-	if !waits || u.rec == nil || h.rec == nil || s.told != unit.TargetLaunched || s.state == nil {
+	if !waits || w.on != "" && w.on != id {
+		return
+	}
+	if w.on != "" && (h.rec == nil || s.told != unit.TargetLaunched) {
+		delete(c.waits, name) // it isn't there to be restarted any more
+		return
+	}
+	if u.rec == nil || h.rec == nil || s.told != unit.TargetLaunched || s.state == nil {
 		return
 	}
 	said := s.state
-	if said.Target != unit.TargetLaunched || said.File != u.rec.File || said.Restart < u.rec.Restart || said.Error != "" {
+	if said.Target != unit.TargetLaunched || said.File != u.rec.File || said.Restart < u.rec.RestartCount(id) || said.Error != "" {
 		return
 	}
 	switch said.Active {

@@ -49,7 +49,7 @@ func operate(rt *rapid.T, t *testing.T, r *Registry, s *etcdtest.Server, link *e
 	id := machine.ID(rapid.SampledFrom([]string{"m1", "m2"}).Draw(rt, "machine"))
 	key := record.Key{Machine: id, Unit: name}
 	switch op := rapid.SampledFrom([]string{
-		"submit", "target", "restart", "destroy", "cordon", "place", "state", "machine", "delete", "garbage", "prefix", "compact", "cut", "mend",
+		"submit", "target", "restart", "restart on", "destroy", "cordon", "place", "state", "machine", "delete", "garbage", "prefix", "compact", "cut", "mend",
 	}).Draw(rt, "op"); op {
 	case "submit":
 		_, _, _ = r.SubmitUnit(t.Context(), name, []byte(rapid.SampledFrom([]string{"", webUnit}).Draw(rt, "text")), unit.TargetLaunched)
@@ -57,6 +57,8 @@ func operate(rt *rapid.T, t *testing.T, r *Registry, s *etcdtest.Server, link *e
 		_, _ = r.SetTarget(t.Context(), name, unit.TargetInactive)
 	case "restart":
 		_, _ = r.RestartUnit(t.Context(), name)
+	case "restart on":
+		_, _ = r.RestartUnitOn(t.Context(), name, key.Machine, func(machine.ID) bool { return true })
 	case "destroy":
 		_, _ = r.DestroyUnit(t.Context(), name)
 	case "cordon":

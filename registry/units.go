@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -24,11 +25,12 @@ func (r *Registry) SubmitUnit(ctx context.Context, name unit.Name, text []byte, 
 		created = old == nil || old.Target == unit.TargetDestroyed
 		next := record.Unit{File: hash, Target: target}
 		if old != nil {
-			next.Restart = old.Aim(target).Restart
+			next = old.Aim(target)
+			next.File = hash
 			if created {
-				next.Restart++
+				next = next.Restarted()
 			}
-			if *old == next {
+			if old.Equal(next) {
 				unchanged = true
 				return nil, nil, nil
 			}
@@ -69,8 +71,20 @@ func (r *Registry) RestartUnit(ctx context.Context, name unit.Name) (rev int64, 
 		if old == nil || old.Target == unit.TargetDestroyed {
 			return nil, nil, ErrNotFound
 		}
-		next := *old
-		next.Restart++
+		next := old.Restarted()
+		return &next, nil, nil
+	})
+}
+
+// RestartUnitOn counts one more restart on one machine: that restarts the unit
+// once if it has launched it, and no other does. What other machines were told to
+// do alone is remembered of those that inUse reports.
+func (r *Registry) RestartUnitOn(ctx context.Context, name unit.Name, on machine.ID, inUse func(machine.ID) bool) (rev int64, err error) {
+	return r.updateUnit(ctx, name, func(old *record.Unit) (*record.Unit, []clientv3.Op, error) {
+		if old == nil || old.Target == unit.TargetDestroyed {
+			return nil, nil, ErrNotFound
+		}
+		next := old.RestartedOn(on, inUse)
 		return &next, nil, nil
 	})
 }

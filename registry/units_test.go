@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 
@@ -41,6 +42,12 @@ func restart(err error) act {
 	return act{do: func(ctx context.Context, r *Registry) (int64, error) { return r.RestartUnit(ctx, "web.service") }, err: err, wrote: err == nil}
 }
 
+func restartOn(id machine.ID, err error, inUse ...machine.ID) act {
+	return act{do: func(ctx context.Context, r *Registry) (int64, error) {
+		return r.RestartUnitOn(ctx, "web.service", id, func(id machine.ID) bool { return slices.Contains(inUse, id) })
+	}, err: err, wrote: err == nil}
+}
+
 func destroy(err error) act {
 	return act{do: func(ctx context.Context, r *Registry) (int64, error) { return r.DestroyUnit(ctx, "web.service") }, err: err, wrote: err == nil}
 }
@@ -68,20 +75,40 @@ func TestUnitVerbs(t *testing.T) {
 			[]act{submit(webUnit, unit.TargetLoaded, true, true), setTarget(unit.TargetLaunched, nil, true)}, &launched},
 		"set the same target writes nothing": {
 			[]act{submit(webUnit, unit.TargetLaunched, true, true), setTarget(unit.TargetLaunched, nil, false)}, &launched},
-		"set target of none": {[]act{setTarget(unit.TargetLaunched, ErrNotFound, false)}, nil},
-		"restart of none":    {[]act{restart(ErrNotFound)}, nil},
-		"destroy of none":    {[]act{destroy(ErrNotFound)}, nil},
+		"set target of none":             {[]act{setTarget(unit.TargetLaunched, ErrNotFound, false)}, nil},
+		"restart of none":                {[]act{restart(ErrNotFound)}, nil},
+		"restart of none on one machine": {[]act{restartOn("a", ErrNotFound)}, nil},
+		"restarts on machines": {
+			[]act{submit(webUnit, unit.TargetLaunched, true, true), restart(nil), restartOn("a", nil), restartOn("b", nil, "a")},
+			with(func(u *record.Unit) { u.Restart, u.RestartOn = 1, map[machine.ID]uint64{"a": 2, "b": 3} })},
+		"restarts on machines that are gone are forgotten": {
+			[]act{submit(webUnit, unit.TargetLaunched, true, true), restartOn("a", nil), restartOn("b", nil, "c")},
+			with(func(u *record.Unit) { u.RestartOn = map[machine.ID]uint64{"b": 2} })},
+		"a new text and a new target keep restarts on machines": {
+			[]act{submit("[Service]\n", unit.TargetLoaded, true, true), restartOn("a", nil), submit(webUnit, unit.TargetLaunched, false, true),
+				submit(webUnit, unit.TargetLaunched, false, false)},
+			with(func(u *record.Unit) { u.RestartOn = map[machine.ID]uint64{"a": 1} })},
+		"a restart goes on from the highest": {
+			[]act{submit(webUnit, unit.TargetLaunched, true, true), restartOn("a", nil), restartOn("a", nil), restart(nil)},
+			with(func(u *record.Unit) { u.Restart = 3 })},
+		"a stop goes on from the highest": {
+			[]act{submit(webUnit, unit.TargetLaunched, true, true), restartOn("a", nil), setTarget(unit.TargetLoaded, nil, true)},
+			with(func(u *record.Unit) { u.Target, u.Restart = unit.TargetLoaded, 2 })},
+		"destroy of none": {[]act{destroy(ErrNotFound)}, nil},
 		"restart counts": {
 			[]act{submit(webUnit, unit.TargetLaunched, true, true), restart(nil), restart(nil)}, with(func(u *record.Unit) { u.Restart = 2 })},
 		"destroy writes a tombstone": {
 			[]act{submit(webUnit, unit.TargetLaunched, true, true), destroy(nil)}, with(func(u *record.Unit) { u.Target = unit.TargetDestroyed })},
 		"a tombstone is no unit": {
 			[]act{submit(webUnit, unit.TargetLaunched, true, true), destroy(nil),
-				destroy(ErrNotFound), restart(ErrNotFound), setTarget(unit.TargetLoaded, ErrNotFound, false)},
+				destroy(ErrNotFound), restart(ErrNotFound), restartOn("a", ErrNotFound), setTarget(unit.TargetLoaded, ErrNotFound, false)},
 			with(func(u *record.Unit) { u.Target = unit.TargetDestroyed })},
 		"over a tombstone it is created anew and restarts": {
 			[]act{submit(webUnit, unit.TargetLaunched, true, true), destroy(nil), submit(webUnit, unit.TargetLaunched, true, true)},
 			with(func(u *record.Unit) { u.Restart = 1 })},
+		"over a tombstone it goes on from the highest": {
+			[]act{submit(webUnit, unit.TargetLaunched, true, true), restartOn("a", nil), destroy(nil), submit(webUnit, unit.TargetLaunched, true, true)},
+			with(func(u *record.Unit) { u.Restart = 2 })},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, s := fresh(t)
@@ -104,7 +131,7 @@ func TestUnitVerbs(t *testing.T) {
 				}
 				return
 			}
-			if got := stored[record.Unit](t, s, r.keys.unit("web.service")); got != *tc.want {
+			if got := stored[record.Unit](t, s, r.keys.unit("web.service")); !got.Equal(*tc.want) {
 				t.Errorf("stored %+v, want %+v", got, *tc.want)
 			}
 			texts := must(r.Files(t.Context(), []unit.Hash{tc.want.File, unit.HashOf([]byte("other"))}))(t)

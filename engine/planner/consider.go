@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
@@ -65,12 +66,32 @@ func (p *Planner) restoreUnits(queue []*job) {
 			continue
 		}
 		s := j.seats[i]
-		rec := record.Unit{Target: s.spec.Target, File: s.spec.File, Restart: s.spec.Restart}
+		rec := j.asTold(s)
 		p.setRecord(j, &rec)
 		p.out.add(rankRestore, Restore{Unit: j.name, Record: rec,
 			Reason: fmt.Sprintf("its key is gone, but %s is told to run it", s.host.id.Short())})
 	}
 	p.settle()
+}
+
+// asTold makes a unit of what machines are told, s before others: each is to be
+// told the same again, so that none takes it as a restart.
+func (j *job) asTold(s *seat) record.Unit {
+	rec := record.Unit{Target: s.spec.Target, File: s.spec.File, Restart: s.spec.Restart}
+	for _, x := range j.seats {
+		if x.counted == held {
+			rec.Restart = min(rec.Restart, x.spec.Restart)
+		}
+	}
+	for _, x := range j.seats {
+		if x.counted == held && x.spec.Restart > rec.Restart {
+			if rec.RestartOn == nil {
+				rec.RestartOn = map[machine.ID]uint64{}
+			}
+			rec.RestartOn[x.host.id] = x.spec.Restart
+		}
+	}
+	return rec
 }
 
 // considerUnknown deals with what is left of a unit that the cluster doesn't

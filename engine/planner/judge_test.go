@@ -259,7 +259,7 @@ func (w *world) judgeUnitAtRest(is oracle, name unit.Name, u record.Unit) {
 			if !is.may(name, m, stay) {
 				w.t.Fatalf("%s stays on %s, where it doesn't fit", name, short(m))
 			}
-			if spec := is.Schedule[record.Key{Machine: m, Unit: name}]; spec != (record.Spec{Target: u.Target, File: u.File, Restart: u.Restart}) {
+			if spec := is.Schedule[record.Key{Machine: m, Unit: name}]; spec != (record.Spec{Target: u.Target, File: u.File, Restart: u.RestartCount(m)}) {
 				w.t.Fatalf("%s is told %v on %s", name, spec, short(m))
 			}
 		case fits && req.Global:

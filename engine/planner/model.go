@@ -49,8 +49,8 @@ func (j *job) wanted() bool { return j.rec != nil && j.rec.Target.Wanted() }
 func (j *job) global() bool { return j.wanted() && j.reqErr == nil && j.req.Global }
 
 // spec is what a machine is to be told.
-func (j *job) spec() record.Spec {
-	return record.Spec{Target: j.rec.Target, File: j.rec.File, Restart: j.rec.Restart}
+func (j *job) spec(h *host) record.Spec {
+	return record.Spec{Target: j.rec.Target, File: j.rec.File, Restart: j.rec.RestartCount(h.id)}
 }
 
 func (j *job) search(id machine.ID) (int, bool) {

@@ -292,3 +292,14 @@ func sortedKeys[V any](m map[record.Key]V) []record.Key {
 		return strings.Compare(string(a.Machine), string(b.Machine))
 	})
 }
+
+// knows gives what reports whether a machine is told anything of a unit, or says
+// anything.
+func (s *sim) knows(name unit.Name) func(machine.ID) bool {
+	return func(id machine.ID) bool {
+		k := record.Key{Machine: id, Unit: name}
+		_, told := s.view.Schedule[k]
+		_, says := s.view.States[k]
+		return told || says
+	}
+}

@@ -29,7 +29,7 @@ var update = flag.Bool("update", false, "write the answers in testdata/*.txt ane
 //	> leave ID                   it hands its units over
 //	> cordon ID, > override ID k=v ..., > uncordon ID (ends an override as well)
 //	> submit UNIT TARGET         with the [X-Fleet] options in the lines after it
-//	> target UNIT TARGET, > restart UNIT
+//	> target UNIT TARGET, > restart UNIT, > restart UNIT ID
 //	> vanish unit UNIT | file UNIT | placement ID UNIT | cluster
 //	> cluster                    the cluster's key is back
 //	> ack ID UNIT                the agent does what it is told, and says so
@@ -150,7 +150,13 @@ func (s *sim) command(words []string, body string) (string, error) {
 	case "target":
 		s.edit(name(1), func(u *record.Unit) { u.Target = unit.Target(arg(2)) })
 	case "restart":
-		s.edit(name(1), func(u *record.Unit) { u.Restart++ })
+		s.edit(name(1), func(u *record.Unit) {
+			if arg(2) == "" {
+				*u = u.Restarted()
+			} else {
+				*u = u.RestartedOn(id(2), s.knows(name(1)))
+			}
+		})
 	case "vanish":
 		return "", s.vanish(words[1:])
 	case "cluster":

@@ -133,7 +133,11 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		"launch":  edit(func(u *record.Unit) { u.Target = unit.TargetLaunched }),
 		"unload":  edit(func(u *record.Unit) { u.Target = unit.TargetInactive }),
 		"destroy": edit(func(u *record.Unit) { u.Target = unit.TargetDestroyed }),
-		"restart": edit(func(u *record.Unit) { u.Restart++ }),
+		"restart": edit(func(u *record.Unit) { *u = u.Restarted() }),
+		"restart on": func(t *rapid.T) {
+			name, on := w.drawUnit(), w.drawHost()
+			w.edit(name, func(u *record.Unit) { *u = u.RestartedOn(on, w.knows(name)) })
+		},
 		"join":    func(*rapid.T) { w.join(w.drawHost()) },
 		"join2":   func(*rapid.T) { w.join(w.drawHost()) },
 		"die":     func(*rapid.T) { w.lose(w.drawHost(), true) },

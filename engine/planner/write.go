@@ -13,7 +13,7 @@ import (
 
 // put tells a machine to run the unit as it is wanted, if it isn't told so.
 func (p *Planner) put(s *seat, reason string) {
-	spec := s.job.spec()
+	spec := s.job.spec(s.host)
 	if s.placed && !s.lost && s.spec == spec {
 		return
 	}
@@ -37,6 +37,8 @@ func changed(was, is record.Spec) string {
 		return fmt.Sprintf("it was %s", was.Target)
 	case was.File != is.File:
 		return fmt.Sprintf("its file is now %s", is.File.Short())
+	case was.Restart > is.Restart:
+		return "its count of restarts was another" // which restarts nothing
 	}
 	return "it is to be restarted"
 }

@@ -5,6 +5,8 @@
 package record
 
 import (
+	"maps"
+
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/unit"
 )
@@ -27,6 +29,54 @@ type Unit struct {
 	// count restarts the unit once and then speaks for this one. Taking a unit
 	// down from launched counts, too: see Aim.
 	Restart uint64 `json:"restart,omitempty"`
+	// RestartOn has, in Restart's stead, the counts of machines that were to
+	// restart the unit alone. All count in one row: each is higher than Restart,
+	// and none is used again. So a machine that is told a lower count
+	// again, for its own is forgotten, restarts nothing now and misses nothing
+	// later. A Unit that is stored is never changed: its copies share the map.
+	RestartOn map[machine.ID]uint64 `json:"restartOn,omitempty"`
+}
+
+// Equal reports whether two units are the same.
+func (u Unit) Equal(v Unit) bool {
+	return u.File == v.File && u.Target == v.Target && u.Restart == v.Restart && maps.Equal(u.RestartOn, v.RestartOn)
+}
+
+// RestartCount is the count of restarts that a machine is to speak for.
+func (u Unit) RestartCount(on machine.ID) uint64 { return max(u.Restart, u.RestartOn[on]) }
+
+// LastRestart is the count of the last restart, and where it was: everywhere if
+// that is empty.
+func (u Unit) LastRestart() (count uint64, on machine.ID) {
+	count = u.Restart
+	for id, n := range u.RestartOn {
+		if n > count || n == count && on != "" && id < on { // a unit that was restored may have two
+			count, on = n, id
+		}
+	}
+	return count, on
+}
+
+// Restarted gives the unit with one more restart, on every machine.
+func (u Unit) Restarted() Unit {
+	last, _ := u.LastRestart()
+	u.Restart, u.RestartOn = last+1, nil
+	return u
+}
+
+// RestartedOn gives the unit with one more restart, on one machine. Of the others'
+// own counts it keeps those that are in use: machines come and go.
+func (u Unit) RestartedOn(on machine.ID, inUse func(machine.ID) bool) Unit {
+	last, _ := u.LastRestart()
+	counts := map[machine.ID]uint64{}
+	for id, n := range u.RestartOn {
+		if inUse(id) {
+			counts[id] = n
+		}
+	}
+	counts[on] = last + 1 // of all the highest: the row goes on from here
+	u.RestartOn = counts
+	return u
 }
 
 // Aim gives the unit with another target. Taking it down from launched counts as
@@ -35,7 +85,7 @@ type Unit struct {
 // hears of at once would go unnoticed.
 func (u Unit) Aim(target unit.Target) Unit {
 	if u.Target == unit.TargetLaunched && target != unit.TargetLaunched {
-		u.Restart++
+		u = u.Restarted()
 	}
 	u.Target = target
 	return u
