@@ -174,6 +174,23 @@ func (c *Client) RestartUnit(ctx context.Context, name unit.Name) (Restarted, er
 	return c.restartFleet1(ctx, name)
 }
 
+// RestartUnitOn has one machine, given by its whole id, restart a unit that it has
+// launched; no other does. A fleet 1.0 server can't have that done.
+func (c *Client) RestartUnitOn(ctx context.Context, name unit.Name, machineID string) (Restarted, error) {
+	var r Restarted
+	var err error
+	if !c.isFleet1() {
+		_, err = c.do(ctx, http.MethodPost, unitPath(name)+"/restart?"+url.Values{"machineID": {machineID}}.Encode(), nil, &r)
+	}
+	if c.isFleet1() && (err == nil || IsNotFound(err)) {
+		return Restarted{}, &Fleet1Error{
+			Endpoint: c.opts.Endpoint, Lacks: "restart a unit on one machine only",
+			Remedy: fmt.Sprintf("Have that machine's systemd do it: fleetctl ssh %s sudo systemctl restart %s", machineID, name),
+		}
+	}
+	return r, err
+}
+
 // Explain says where a unit may run and why not elsewhere.
 func (c *Client) Explain(ctx context.Context, name unit.Name) (*Explanation, error) {
 	var e Explanation

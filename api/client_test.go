@@ -72,6 +72,12 @@ func TestClient(t *testing.T) {
 	if r, err := c.RestartUnit(ctx, "web.service"); r.Restart != 1 || err != nil {
 		t.Errorf("%+v %v", r, err)
 	}
+	if r, err := c.RestartUnitOn(ctx, "web.service", id); r.Restart != 2 || err != nil {
+		t.Errorf("%+v %v", r, err)
+	}
+	if _, err := c.RestartUnitOn(ctx, "web.service", "nobody"); !api.IsNotFound(err) {
+		t.Errorf("%v", err)
+	}
 	var refused *api.Error
 	_, err = c.SetUnit(ctx, api.Unit{Name: "bad.service", Text: "[X-Fleet]\nNonsense=1\n", DesiredState: unit.TargetInactive})
 	if !errors.As(err, &refused) || refused.Code != 400 || len(refused.Problems) != 1 || refused.Problems[0].Line != 2 {

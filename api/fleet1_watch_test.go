@@ -221,6 +221,22 @@ func TestFleet1Restart(t *testing.T) {
 	}
 }
 
+// fleet 1.0 would restart a unit wherever it is: that is not done in its stead,
+// whether or not it is known yet to be one.
+func TestFleet1CannotRestartOnOneMachine(t *testing.T) {
+	f, c := newFleet1(t)
+	f.units["a.service"] = api.Unit{Name: "a.service", Options: helloOptions, DesiredState: unit.TargetLaunched, CurrentState: unit.TargetLaunched, MachineID: m1}
+	for range 2 {
+		var refused *api.Fleet1Error
+		if _, err := c.RestartUnitOn(t.Context(), "a.service", m1); !errors.As(err, &refused) || !strings.Contains(err.Error(), "fleetctl ssh "+m1+" sudo systemctl restart a.service") {
+			t.Errorf("%v", err)
+		}
+	}
+	if len(f.puts) > 0 {
+		t.Error(f.puts)
+	}
+}
+
 // Who gives up waiting for the stop leaves no unit stopped.
 func TestFleet1RestartGivenUp(t *testing.T) {
 	f, c := newFleet1(t)

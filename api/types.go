@@ -98,7 +98,8 @@ type Verdict struct {
 // Restarted answers a restart.
 type Restarted struct {
 	// Restart counts the restarts asked for so far, and the stops of a unit that
-	// was launched. A machine that has restarted the unit says so by this number,
+	// was launched; of a restart on one machine only, those that concern it. A
+	// machine that has restarted the unit says so by this number,
 	// or a higher one, in its state (UnitStatus).
 	Restart uint64 `json:"restart"`
 }
@@ -155,6 +156,8 @@ type UnitStatus struct {
 	// "started" means for it. Empty for other units.
 	ServiceType string `json:"serviceType,omitempty"`
 	Restart     uint64 `json:"restart,omitempty"` // as Restarted has it
+	// RestartOn has higher counts, of machines that were to restart it alone.
+	RestartOn map[string]uint64 `json:"restartOn,omitempty"`
 	// Placements is what machines are told to do with the unit.
 	Placements []Placement `json:"placements,omitempty"`
 	// States is what machines say of it.
@@ -167,6 +170,11 @@ type UnitStatus struct {
 	// and then. Options is the file of its units, which has no text.
 	Lag     time.Duration `json:"-"`
 	Options []unit.Option `json:"-"`
+}
+
+// RestartCount is the count of restarts that a machine is to speak for.
+func (s UnitStatus) RestartCount(machineID string) uint64 {
+	return max(s.Restart, s.RestartOn[machineID])
 }
 
 // IsOf reports whether the unit's file has this text. Of a fleet 1.0 server's

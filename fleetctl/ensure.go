@@ -27,6 +27,8 @@ type step struct {
 	created bool
 	// await: what it takes to be done may take a while.
 	await bool
+	// only is the one machine that is to restart it; nil: all are.
+	only *api.Machine
 	// restarts is the count that a restart led to.
 	restarts uint64
 }
@@ -172,7 +174,13 @@ func (c *cli) carryOut(ctx context.Context, s *session, steps []*step) error {
 	return c.inParallel(steps, func(st *step) (string, error) {
 		switch {
 		case st.restart:
-			r, err := s.client.RestartUnit(ctx, st.name)
+			var r api.Restarted
+			var err error
+			if st.only == nil {
+				r, err = s.client.RestartUnit(ctx, st.name)
+			} else {
+				r, err = s.client.RestartUnitOn(ctx, st.name, st.only.ID)
+			}
 			st.restarts = r.Restart
 			return "", err
 		case st.send == nil:

@@ -89,7 +89,7 @@ func outcomeOn(s api.UnitStatus, target unit.Target, judge func(api.MachineState
 			continue
 		}
 		where := legend(p.MachineID, p.PrimaryIP, false)
-		if p.Target != s.DesiredState || p.Hash != s.Hash || p.Restart != s.Restart {
+		if p.Target != s.DesiredState || p.Hash != s.Hash || p.Restart != s.RestartCount(p.MachineID) {
 			return outcome{waiting: "the engine to tell " + where}
 		}
 		st, said := stateOn(s, p.MachineID)

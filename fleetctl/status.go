@@ -44,7 +44,11 @@ type hostOptions struct {
 
 func (o *hostOptions) addTo(c *cli, cmd *cobra.Command) {
 	cmd.Flags().IntVar(&o.sshPort, "ssh-port", 22, "port of the hosts' SSH servers")
-	cmd.Flags().StringVarP(&o.machine, "machine", "m", "", "only on this machine (the beginning of its id)")
+	addMachine(c, cmd, &o.machine)
+}
+
+func addMachine(c *cli, cmd *cobra.Command, machine *string) {
+	cmd.Flags().StringVarP(machine, "machine", "m", "", "only on this machine (the beginning of its id)")
 	_ = cmd.RegisterFlagCompletionFunc("machine", c.completeMachines) // the flag has just been made
 }
 

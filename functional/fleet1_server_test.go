@@ -43,6 +43,7 @@ func TestFleet1_0Server(t *testing.T) {
 		{"stop 't@*'", `Successfully stopped units \[t@1.service t@2.service\].\n$`, 0},
 		{"start --block-attempts=1 none.service", `Gave up waiting for unit none.service: still waiting for a machine that it fits on`, 1},
 		{"start g.service", `^Unit g.service inactive\nTriggered global unit g.service start\n$`, 0},
+		{"restart --machine $(fleetctl list-machines --no-legend --full --fields machine | head -1) g", `is fleet 1.0 or older, which can't restart a unit on one machine only`, 1},
 		{"explain a", `is fleet 1.0 or older, which can't explain where a unit may run`, 1},
 		{"start nosuch", `unable to find Unit\(nosuch.service\) in Registry or on filesystem`, 1},
 		{"stop nosuch", `^Units not found in registry\n$`, 0},

@@ -32,7 +32,7 @@ func FuzzAPI(f *testing.F) {
 		{"GET", `units/a%5Cx2d@%25.service`, "", ""}, {"GET", "state?unitName=a.service&machineID=" + string(node1), "", ""}, {"GET", "state/a.service", "", ""},
 		{"GET", "machines?nextPageToken=AAAA", "", ""}, {"GET", "watch?unit=a.service", "", ""}, {"GET", "units?watch=true", "", ""}, {"GET", "state?watch=1&limit=2", "", ""},
 		{"GET", "discovery", "", ""}, {"GET", "/metrics", "", ""}, {"GET", "/fleet/v1//units", "", ""}, {"GET", "/fleet/v1/../v1/units", "", ""}, {"OPTIONS", "*", "", ""},
-		{"DELETE", "units/a.service", "", ""}, {"POST", "units/a.service/restart", "", ""}, {"GET", "units/a.service/explain", "", ""}, {"TRACE", "units", "", "x"},
+		{"DELETE", "units/a.service", "", ""}, {"POST", "units/a.service/restart", "", ""}, {"POST", "units/a.service/restart?machineID=" + string(node1), "", ""}, {"GET", "units/a.service/explain", "", ""}, {"TRACE", "units", "", "x"},
 		{"PUT", "units/a.service", "application/json", `{"desiredState":"loaded"}`},
 		{"PUT", "units/n.service", "application/json; charset=utf-8", body(m{"name": "n.service", "text": web + "# \\\n", "desiredState": "launched"})},
 		{"PUT", "units/n.service", "application/json", body(m{"options": []m{option("Service", "ExecStart", "/bin/a \\\n[X-Fleet]\nGlobal=true"), option("X-Fleet", "MachineOf", "a.service")}, "desiredState": "inactive"})},

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -48,7 +47,7 @@ func (s *Server) put(ctx context.Context, name unit.Name, target unit.Target, in
 	case file == nil && stored == nil:
 		return 0, noFile(name)
 	case file == nil && in.DesiredState == "":
-		return 0, &api.Error{Code: http.StatusConflict, Message: "nothing to change: send the unit's desiredState, or its file"}
+		return 0, conflict("nothing to change: send the unit's desiredState, or its file")
 	case file == nil && old.Target == target:
 		return http.StatusNoContent, nil
 	case file == nil:
@@ -107,7 +106,7 @@ func (c *cache) stored(name unit.Name) (record.Unit, *unit.File) {
 }
 
 func noFile(name unit.Name) error {
-	return &api.Error{Code: http.StatusConflict, Message: fmt.Sprintf("unit %s does not exist: send its text, or its options, to create it", name)}
+	return conflict("unit %s does not exist: send its text, or its options, to create it", name)
 }
 
 // checkPut checks what can be told without the cluster. A unit whose file comes

@@ -47,6 +47,7 @@ type Registry interface {
 	SubmitUnit(ctx context.Context, name unit.Name, text []byte, target unit.Target) (created bool, rev int64, err error)
 	SetTarget(ctx context.Context, name unit.Name, target unit.Target) (rev int64, err error)
 	RestartUnit(ctx context.Context, name unit.Name) (rev int64, err error)
+	RestartUnitOn(ctx context.Context, name unit.Name, on machine.ID, inUse func(machine.ID) bool) (rev int64, err error)
 	DestroyUnit(ctx context.Context, name unit.Name) (rev int64, err error)
 	UpdateOverrides(ctx context.Context, ids []machine.ID, change func(machine.ID, *record.Overrides) error) (rev int64, err error)
 }
@@ -219,6 +220,10 @@ func notFound(format string, args ...any) error {
 
 func badRequest(format string, args ...any) error {
 	return &api.Error{Code: http.StatusBadRequest, Message: fmt.Sprintf(format, args...)}
+}
+
+func conflict(format string, args ...any) error {
+	return &api.Error{Code: http.StatusConflict, Message: fmt.Sprintf(format, args...)}
 }
 
 // refuse writes an error in the API's one shape.

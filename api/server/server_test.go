@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/api/server"
 	"github.com/fleet-project/fleet/api/server/servertest"
 	"github.com/fleet-project/fleet/machine"
@@ -239,6 +240,55 @@ func TestUnitsLife(t *testing.T) {
 	f.cluster.PauseAgents(false)
 	if v := f.cluster.View(); len(v.Units)+len(v.Schedule)+len(v.States)+len(v.Files) != 0 {
 		t.Errorf("left over: %+v", v)
+	}
+}
+
+func TestRestartOnOneMachine(t *testing.T) {
+	f := newFixture(t, server.Options{})
+	global := body(m{"text": web + "[X-Fleet]\nGlobal=true\n", "desiredState": "launched"})
+	f.want(201, "PUT", "units/g.service", global, "")
+	f.want(201, "PUT", "units/eu.service", body(m{"text": web + "[X-Fleet]\nMachineMetadata=region=eu\n", "desiredState": "launched"}), "")
+	f.want(201, "PUT", "units/loaded.service", body(m{"text": web, "desiredState": "loaded"}), "")
+	s := f.watch("unit=g.service")
+	counts := func(what string, common, on1, on2 uint64) {
+		t.Helper()
+		s.untilStatus(what, func(s api.UnitStatus) bool {
+			said := map[string]uint64{}
+			for _, st := range s.States {
+				said[st.MachineID] = st.Restart
+			}
+			return s.Restart == common && s.RestartCount(string(node1)) == on1 && s.RestartCount(string(node2)) == on2 &&
+				said[string(node1)] == on1 && said[string(node2)] == on2
+		})
+	}
+	on1, on2 := "restart?machineID="+string(node1), "restart?machineID="+string(node2)
+	f.want(202, "POST", "units/g.service/"+on2, "", `{"restart":1}`)
+	counts("the restart on the second", 0, 0, 1)
+	f.want(202, "POST", "units/g.service/"+on1, "", `{"restart":2}`)
+	counts("the restart on the first", 0, 2, 1)
+	f.want(202, "POST", "units/g.service/restart", "", `{"restart":3}`)
+	counts("the restart on both", 3, 3, 3)
+	f.want(202, "POST", "units/eu.service/"+on1, "", `{"restart":1}`)
+
+	before := f.cluster.View().Units
+	for _, tt := range []struct {
+		name, path string
+		code       int
+		words      string
+	}{
+		{"no such unit", "units/no.service/" + on1, 404, "unit no.service does not exist"},
+		{"no unit's name", "units/no/" + on1, 404, "unit no does not exist"},
+		{"no such machine", "units/g.service/restart?machineID=nobody", 404, "there is no machine with the id"},
+		{"the beginning of an id", "units/g.service/restart?machineID=" + node1.Short(), 404, "no machine with the id"},
+		{"no id", "units/g.service/restart?machineID=", 400, "machineID is empty"},
+		{"two machines", "units/g.service/" + on1 + "&machineID=" + string(node2), 400, "machineID is given 2 times"},
+		{"another machine's unit", "units/eu.service/" + on2, 409, "unit eu.service is not on machine " + string(node2)},
+		{"a unit that is loaded", "units/loaded.service/" + on1, 409, "unit loaded.service is not launched, but loaded"},
+	} {
+		t.Run(tt.name, func(t *testing.T) { f.want(tt.code, "POST", tt.path, "", tt.words) })
+	}
+	if d := cmp.Diff(before, f.cluster.View().Units); d != "" {
+		t.Errorf("what was refused has changed:\n%s", d)
 	}
 }
 

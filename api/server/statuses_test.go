@@ -48,6 +48,8 @@ func TestDescriptionHasEveryStatus(t *testing.T) {
 	call(f, 204, "PATCH", "machines", "[]")
 	call(f, 400, "PATCH", "machines", "{}")
 	call(f, 202, "POST", "units/a.service/restart", "")
+	call(f, 400, "POST", "units/a.service/restart?machineID=", "")
+	call(f, 409, "POST", "units/a.service/restart?machineID="+string(node1), "") // it is inactive
 	for _, path := range []string{"units", "units/a.service", "units/a.service/explain", "state", "state/a.service", "machines", "discovery", "metrics"} {
 		call(f, 200, "GET", path, "")
 	}

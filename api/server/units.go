@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/unit"
 )
 
@@ -84,7 +85,16 @@ func (s *Server) restartUnit(w http.ResponseWriter, r *http.Request, given strin
 	if _, err := unit.ParseName(given); err != nil {
 		return notFound("unit %s does not exist", name)
 	}
-	rev, err := s.opts.Registry.RestartUnit(r.Context(), name)
+	only, err := s.restartOnly(r, name)
+	if err != nil {
+		return err
+	}
+	var rev int64
+	if only == "" {
+		rev, err = s.opts.Registry.RestartUnit(r.Context(), name)
+	} else {
+		rev, err = s.opts.Registry.RestartUnitOn(r.Context(), name, only, func(id machine.ID) bool { return s.cache.isOn(name, id) })
+	}
 	if err == nil {
 		err = s.seen(r.Context(), rev)
 	}
@@ -94,7 +104,53 @@ func (s *Server) restartUnit(w http.ResponseWriter, r *http.Request, given strin
 	s.cache.mu.RLock()
 	u := s.cache.view.Units[name]
 	s.cache.mu.RUnlock()
-	return s.answer(w, http.StatusAccepted, api.Restarted{Restart: u.Restart})
+	return s.answer(w, http.StatusAccepted, api.Restarted{Restart: u.RestartCount(only)})
+}
+
+// restartOnly gives the one machine that is to restart a unit, empty if all are
+// to. The unit must be launched there.
+func (s *Server) restartOnly(r *http.Request, name unit.Name) (machine.ID, error) {
+	query, err := queryOf(r)
+	if err != nil {
+		return "", err
+	}
+	given, narrow := query["machineID"]
+	switch {
+	case !narrow:
+		return "", nil
+	case len(given) > 1:
+		return "", badRequest("machineID is given %d times: a restart is on one machine, or without it on all", len(given))
+	case given[0] == "": // somebody's variable that isn't set: not "on all"
+		return "", badRequest("machineID is empty: give a machine's whole id, or leave it out to restart the unit on all")
+	}
+	if err := s.fresh(r.Context()); err != nil {
+		return "", err
+	}
+	id := machine.ID(given[0])
+	s.cache.mu.RLock()
+	defer s.cache.mu.RUnlock()
+	u, exists := s.cache.unit(name)
+	_, present := s.cache.view.Machines[id]
+	switch {
+	case !exists:
+		return "", notFound("unit %s does not exist", name)
+	case !present:
+		return "", notFound("there is no machine with the id %q; GET /machines lists them", id)
+	case u.Target != unit.TargetLaunched:
+		return "", conflict("unit %s is not launched, but %s", name, u.Target)
+	case !s.cache.placed[name][id].Target.Wanted():
+		return "", conflict("unit %s is not on machine %s", name, id)
+	}
+	return id, nil
+}
+
+// isOn reports whether a machine is told anything of a unit, or says anything.
+func (c *cache) isOn(name unit.Name, id machine.ID) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, told := c.placed[name][id]
+	_, says := c.states[name][id]
+	return told || says
 }
 
 // unitWire is a unit as the API shows it, without its text. The cache's lock must

@@ -213,6 +213,12 @@ func (c *cache) status(name unit.Name) api.UnitStatus {
 			out.Exists, out.DesiredState, out.CurrentState = true, u.Target, c.current(name)
 		}
 		out.Hash, out.Restart, out.Global = u.File, u.Restart, c.global(name, u.File)
+		for id, n := range u.RestartOn {
+			if out.RestartOn == nil {
+				out.RestartOn = map[string]uint64{}
+			}
+			out.RestartOn[string(id)] = n
+		}
 		out.ServiceType = c.file(u.File).ServiceType(name)
 	}
 	for _, id := range c.placed.sorted(name) {

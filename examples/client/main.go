@@ -169,7 +169,7 @@ func change(ctx context.Context, c *fleet.ClientWithResponses) error {
 	if explained.JSON200 == nil || explained.JSON200.Summary == "" {
 		return fmt.Errorf("no explanation: %s", explained.Body)
 	}
-	restarted, err := c.RestartUnitWithResponse(ctx, name(1))
+	restarted, err := c.RestartUnitWithResponse(ctx, name(1), nil)
 	if err != nil {
 		return err
 	}

@@ -46,9 +46,10 @@ func (c *Cluster) SubmitUnit(_ context.Context, name unit.Name, text []byte, tar
 	}
 	old, exists := c.view.Units[name]
 	created = !exists || old.Target == unit.TargetDestroyed
-	next := record.Unit{File: unit.HashOf(text), Target: target, Restart: old.Aim(target).Restart}
+	next := old.Aim(target)
+	next.File = unit.HashOf(text)
 	if exists && created {
-		next.Restart++
+		next = next.Restarted()
 	}
 	return created, c.write(record.FileChange{Hash: next.File, Text: text}, record.UnitChange{Name: name, New: &next}), nil
 }
@@ -60,7 +61,12 @@ func (c *Cluster) SetTarget(_ context.Context, name unit.Name, target unit.Targe
 
 // RestartUnit is the registry's.
 func (c *Cluster) RestartUnit(_ context.Context, name unit.Name) (int64, error) {
-	return c.changeUnit(name, func(u *record.Unit) { u.Restart++ })
+	return c.changeUnit(name, func(u *record.Unit) { *u = u.Restarted() })
+}
+
+// RestartUnitOn is the registry's.
+func (c *Cluster) RestartUnitOn(_ context.Context, name unit.Name, on machine.ID, inUse func(machine.ID) bool) (int64, error) {
+	return c.changeUnit(name, func(u *record.Unit) { *u = u.RestartedOn(on, inUse) })
 }
 
 // DestroyUnit is the registry's.
