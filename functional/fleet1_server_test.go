@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // This fleetctl does its work at a fleet 1.0, which knows no watch, no texts, no
@@ -43,7 +45,6 @@ func TestFleet1_0Server(t *testing.T) {
 		{"stop 't@*'", `Successfully stopped units \[t@1.service t@2.service\].\n$`, 0},
 		{"start --block-attempts=1 none.service", `Gave up waiting for unit none.service: still waiting for a machine that it fits on`, 1},
 		{"start g.service", `^Unit g.service inactive\nTriggered global unit g.service start\n$`, 0},
-		{"restart --machine $(fleetctl list-machines --no-legend --full --fields machine | head -1) g", `is fleet 1.0 or older, which can't restart a unit on one machine only`, 1},
 		{"explain a", `is fleet 1.0 or older, which can't explain where a unit may run`, 1},
 		{"start nosuch", `unable to find Unit\(nosuch.service\) in Registry or on filesystem`, 1},
 		{"stop nosuch", `^Units not found in registry\n$`, 0},
@@ -75,7 +76,15 @@ func TestFleet1_0ServerRestart(t *testing.T) {
 		return len(running.FindAllString(said, -1)) == 1+len(w.Hosts), said
 	})
 	before := w.processes("a.service", "g.service")
-	said, code := w.fleetctlAt("restart a.service g.service")
+	one, _ := w.fleetctlAt("list-machines --no-legend --full --fields machine")
+	said, code := w.fleetctlAt("restart g.service --machine " + strings.Fields(one)[0])
+	if code != 1 || !strings.Contains(said, "is fleet 1.0 or older, which can't restart a unit on one machine only") {
+		t.Errorf("exit %d: %s", code, said)
+	}
+	if d := cmp.Diff(before, w.processes("a.service", "g.service")); d != "" {
+		t.Errorf("what was refused has changed main processes:\n%s", d)
+	}
+	said, code = w.fleetctlAt("restart a.service g.service")
 	if code != 0 || !strings.Contains(said, "Unit a.service restarted on ") || !strings.Contains(said, "Unit g.service restarted on 2 machines\n") {
 		t.Errorf("exit %d: %s", code, said)
 	}
