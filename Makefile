@@ -43,7 +43,8 @@ fuzz: ## send the API whatever comes to mind, for FUZZTIME (2m)
 .PHONY: functional
 functional: build tools ## the tests on three real hosts (as root)
 	@[ "$$(id -u)" = 0 ] || echo "real hosts need root: without it, the tests on them are skipped" >&2
-	go test -count=1 -timeout 30m -v ./functional/... | grep -v '^=== '
+# One package after the other, for each result to be seen when it is there.
+	go test -count=1 -timeout 30m -p 1 -v ./functional/... | grep --line-buffered -v '^=== '
 
 .PHONY: tools
 tools:
