@@ -18,10 +18,10 @@ func (c *cli) startCommand() *cobra.Command {
 		Long: `Has each unit placed on a machine and started by its systemd, first storing it in
 the cluster if need be. Waits until systemd says that it runs; a oneshot, until
 it is done. A unit that no machine takes is explained, machine by machine, and
-waited for. One that fails is told of with systemd's result and, if its machine is
-this one or SSH reaches it, the last lines of its log. One that runs already stays
-as it is; with --replace it gets the local file's text and is restarted once, where
-it is if it still fits there.
+waited for. One that fails is told of with systemd's result and the last lines of
+its log, on whatever machine it is. One that runs already stays as it is; with
+--replace it gets the local file's text and is restarted once, where it is if it
+still fits there.
 
 A global unit is on every machine that it fits: fleetctl does not wait for it.`,
 		Example: `  fleetctl start web.service
