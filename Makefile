@@ -37,8 +37,9 @@ unit: tools ## the tests that need no host, under the race detector
 FUZZTIME ?= 2m
 
 .PHONY: fuzz
-fuzz: ## send the API whatever comes to mind, for FUZZTIME (2m)
+fuzz: ## send the API and discovery whatever comes to mind, for FUZZTIME (2m) each
 	go test -run '^$$' -fuzz FuzzAPI -fuzztime $(FUZZTIME) ./api/server
+	go test -run '^$$' -fuzz FuzzService -fuzztime $(FUZZTIME) ./discovery/server
 
 .PHONY: functional
 functional: build tools ## the tests on three real hosts (as root)

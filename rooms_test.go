@@ -29,11 +29,14 @@ var mayImport = map[string][]string{
 	"api":                   {"unit"},
 	"api/server":            {"unit", "machine", "registry", "registry/record", "engine/planner", "api"},
 	"api/server/servertest": {"unit", "machine", "registry", "registry/record", "engine/planner", "api/server"},
+	"discovery/token":       {},
+	"discovery":             {"discovery/token"},
+	"discovery/server":      {"discovery", "discovery/token"},
 	"fleetctl/ssh":          {},
 	"fleetctl":              {"unit", "api", "fleetctl/ssh"},
 	"fleetd/config":         {"machine", "registry"},
 	"fleetd/manager":        {},
-	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "fleetd/config", "fleetd/manager"},
+	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "discovery/server", "fleetd/config", "fleetd/manager"},
 	"functional/platform":   {},
 	"functional/cluster":    {"functional/platform"},
 	"functional/demo":       {"functional/platform", "functional/cluster"},
@@ -47,6 +50,7 @@ var mayImport = map[string][]string{
 var onlyIn = map[string][]string{
 	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest"},
 	"go.etcd.io/etcd/server":                {"fleetd", "registry/etcdtest"},
+	"go.etcd.io/bbolt":                      {"discovery/server"},
 	"github.com/godbus/dbus":                {"agent/systemd", "fleetd/manager"},
 	"github.com/coreos/go-systemd/v22/dbus": {"agent/systemd", "fleetd/manager"},
 }
@@ -58,6 +62,8 @@ var never = map[string][]string{
 	"unit":            {"net", "os/exec", "log", "github.com/sirupsen/logrus"},
 	"registry/record": {"go.etcd.io/etcd", "net/http"},
 	"engine/planner":  {"go.etcd.io/etcd", "net/http", "github.com/sirupsen/logrus", "log"},
+	"discovery/token": {"net/http", "go.etcd.io/bbolt", "github.com/sirupsen/logrus", "log"},
+	"discovery":       {"go.etcd.io/etcd", "go.etcd.io/bbolt", "github.com/prometheus"},
 }
 
 type goPackage struct {

@@ -1,0 +1,4 @@
+package server
+
+// Hasty has the store not wait for the disk.
+func (s *Store) Hasty() { s.db.NoSync = true }
