@@ -1,7 +1,8 @@
 // Command fleetd is one host's part of the cluster: the agent that drives the
 // host's systemd, an engine that may be elected to schedule, and the API.
-// fleetd etcd runs the etcd server that is built in; fleetd dev is a whole
-// cluster of one host in one process.
+// fleetd etcd runs the etcd server that is built in; fleetd discovery is the
+// service at which the hosts of a new etcd cluster find each other; fleetd dev is
+// a whole cluster of one host in one process.
 package main
 
 import (
@@ -64,7 +65,7 @@ To try fleet on this machine alone, run: fleetd dev`,
 	root.SetVersionTemplate(versionText())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.Flags().StringVar(&opts.config, "config", "", "configuration file (default /etc/fleet/fleet.conf, if there)")
-	root.AddCommand(devCommand(), etcdCommand(), &cobra.Command{
+	root.AddCommand(devCommand(), discoveryCommand(), etcdCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
