@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"api":                   {"unit"},
 	"api/server":            {"unit", "machine", "registry", "registry/record", "engine/planner", "api"},
 	"api/server/servertest": {"unit", "machine", "registry", "registry/record", "engine/planner", "api/server"},
+	"cloudinit":             {"unit"},
 	"discovery/token":       {},
 	"discovery":             {"discovery/token"},
 	"discovery/server":      {"discovery", "discovery/token"},
@@ -36,7 +37,7 @@ var mayImport = map[string][]string{
 	"fleetctl":              {"unit", "api", "fleetctl/ssh"},
 	"fleetd/config":         {"machine", "registry"},
 	"fleetd/manager":        {},
-	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "discovery/server", "fleetd/config", "fleetd/manager"},
+	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "cloudinit", "discovery/server", "fleetd/config", "fleetd/manager"},
 	"functional/platform":   {},
 	"functional/cluster":    {"functional/platform"},
 	"functional/demo":       {"functional/platform", "functional/cluster"},
@@ -51,6 +52,8 @@ var onlyIn = map[string][]string{
 	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest"},
 	"go.etcd.io/etcd/server":                {"fleetd", "registry/etcdtest"},
 	"go.etcd.io/bbolt":                      {"discovery/server"},
+	"github.com/coreos/butane":              {"cloudinit"},
+	"github.com/coreos/ignition":            {"cloudinit"},
 	"github.com/godbus/dbus":                {"agent/systemd", "fleetd/manager"},
 	"github.com/coreos/go-systemd/v22/dbus": {"agent/systemd", "fleetd/manager"},
 }
@@ -60,6 +63,7 @@ var onlyIn = map[string][]string{
 var never = map[string][]string{
 	"fleetctl":        {"go.etcd.io/etcd", "google.golang.org/grpc", "github.com/prometheus"},
 	"unit":            {"net", "os/exec", "log", "github.com/sirupsen/logrus"},
+	"cloudinit":       {"github.com/fleet-project/fleet/registry", "os/exec", "go.etcd.io/etcd"},
 	"registry/record": {"go.etcd.io/etcd", "net/http"},
 	"engine/planner":  {"go.etcd.io/etcd", "net/http", "github.com/sirupsen/logrus", "log"},
 	"discovery/token": {"net/http", "go.etcd.io/bbolt", "github.com/sirupsen/logrus", "log"},

@@ -65,7 +65,7 @@ To try fleet on this machine alone, run: fleetd dev`,
 	root.SetVersionTemplate(versionText())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.Flags().StringVar(&opts.config, "config", "", "configuration file (default /etc/fleet/fleet.conf, if there)")
-	root.AddCommand(devCommand(), discoveryCommand(), etcdCommand(), &cobra.Command{
+	root.AddCommand(devCommand(), cloudinitCommand(), discoveryCommand(), etcdCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
@@ -87,8 +87,11 @@ func doubleDashes(args []string) []string {
 	out := append([]string(nil), args...)
 	for i, a := range out {
 		if !strings.HasPrefix(a, "-") {
-			if i > 0 && !strings.Contains(out[i-1], "=") && strings.HasPrefix(out[i-1], "--config") {
+			if i > 0 && !strings.Contains(out[i-1], "=") && (strings.HasPrefix(out[i-1], "--config") || out[i-1] == "--from-file") {
 				continue // the flag's value
+			}
+			if a == "cloudinit" {
+				continue // coreos-cloudinit's flags had one dash
 			}
 			break
 		}

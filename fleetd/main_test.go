@@ -12,15 +12,17 @@ import (
 
 func TestSingleDashFlags(t *testing.T) {
 	for in, want := range map[string]string{
-		"":                               "",
-		"-config /a":                     "--config /a",
-		"-config=/a":                     "--config=/a",
-		"--config /a -version":           "--config /a --version",
-		"-h":                             "-h",
-		"dev -v --listen unix:///x":      "dev -v --listen unix:///x",
-		"etcd -name x":                   "etcd -name x",
-		"-config /a etcd -name x":        "--config /a etcd -name x",
-		"-config=/a etcd -data-dir /var": "--config=/a etcd -data-dir /var",
+		"":                                 "",
+		"-config /a":                       "--config /a",
+		"-config=/a":                       "--config=/a",
+		"--config /a -version":             "--config /a --version",
+		"-h":                               "-h",
+		"dev -v --listen unix:///x":        "dev -v --listen unix:///x",
+		"etcd -name x":                     "etcd -name x",
+		"cloudinit -validate -from-file=x": "cloudinit --validate --from-file=x",
+		"cloudinit -from-file x -validate": "cloudinit --from-file x --validate",
+		"-config /a etcd -name x":          "--config /a etcd -name x",
+		"-config=/a etcd -data-dir /var":   "--config=/a etcd -data-dir /var",
 	} {
 		if got := doubleDashes(strings.Fields(in)); !slices.Equal(got, strings.Fields(want)) {
 			t.Errorf("%q: %q", in, got)

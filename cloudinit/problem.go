@@ -1,0 +1,58 @@
+package cloudinit
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Level says how bad a problem is: only an Error keeps a config from use.
+type Level string
+
+// The levels.
+const (
+	Error   Level = "error"
+	Warning Level = "warning"
+)
+
+// Problem is one thing that is wrong with a config.
+type Problem struct {
+	Line  int // 1-based; the first line if it isn't about another
+	Level Level
+	Msg   string
+}
+
+// Problems is all that is wrong with a config, in the order of the lines.
+type Problems []Problem
+
+// Failed says whether an error is among them.
+func (ps Problems) Failed() bool {
+	return slices.ContainsFunc(ps, func(p Problem) bool { return p.Level == Error })
+}
+
+// InFile writes a problem a line: "user-data:12: error: …".
+func (ps Problems) InFile(path string) string {
+	var out strings.Builder
+	for _, p := range ps {
+		fmt.Fprintf(&out, "%s:%d: %s: %s\n", path, p.Line, p.Level, p.Msg)
+	}
+	return out.String()
+}
+
+func (ps *Problems) add(line int, level Level, format string, args ...any) {
+	*ps = append(*ps, Problem{Line: max(line, 1), Level: level, Msg: fmt.Sprintf(format, args...)})
+}
+
+func (ps Problems) sorted() Problems {
+	slices.SortStableFunc(ps, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+	return ps
+}
+
+// below moves problems of a part to where it begins in the whole.
+func (ps Problems) below(lines int) Problems {
+	for i := range ps {
+		ps[i].Line += lines
+	}
+	return ps
+}

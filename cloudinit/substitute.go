@@ -1,0 +1,28 @@
+package cloudinit
+
+import (
+	"regexp"
+	"strings"
+)
+
+// Addresses are the host's, by variable without its dollar: "private_ipv4".
+type Addresses map[string]string
+
+// As with coreos-cloudinit, a name may go on (_x), and a backslash escapes.
+var variable = regexp.MustCompile(`\\?\$(public|private)_ipv[46]`)
+
+// substitute puts addresses for variables. What has none is named in missing,
+// never made empty: http://:2380 would listen nowhere, or everywhere.
+func (a Addresses) substitute(text string) (out string, missing []string) {
+	out = variable.ReplaceAllStringFunc(text, func(s string) string {
+		if escaped, ok := strings.CutPrefix(s, `\`); ok {
+			return escaped
+		}
+		if ip := a[s[1:]]; ip != "" {
+			return ip
+		}
+		missing = append(missing, s)
+		return s
+	})
+	return out, missing
+}

@@ -1,0 +1,149 @@
+package cloudinit
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/clarketm/json"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var here = Addresses{"private_ipv4": "10.0.0.4", "public_ipv4": "192.0.2.4"}
+
+func TestGolden(t *testing.T) {
+	inputs, _ := filepath.Glob("testdata/*.yaml")
+	if len(inputs) == 0 {
+		t.Fatal("no inputs")
+	}
+	for _, in := range inputs {
+		text, err := os.ReadFile(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		result, problems := Translate(text, Options{Addresses: here})
+		if len(problems) > 0 {
+			t.Errorf("%s", problems.InFile(in))
+		}
+		got, err := json.MarshalIndent(result, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden := strings.TrimSuffix(in, ".yaml") + ".json"
+		if *update {
+			if err := os.WriteFile(golden, append(got, '\n'), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want, err := os.ReadFile(golden); err != nil || string(want) != string(got)+"\n" {
+			t.Errorf("%s is not what it was (%v); look, then run with -update:\n%s", golden, err, got)
+		}
+		if again, _ := Translate(text, Options{Addresses: here}); !reflect.DeepEqual(again, result) {
+			t.Errorf("%s: rendered twice, it differs", in)
+		}
+	}
+}
+
+func TestProblems(t *testing.T) {
+	const c = "#cloud-config\n"
+	for name, tc := range map[string]struct{ in, want string }{
+		"unknown key":         {c + "a-b: 1\n", "f:2: error: a_b: there is no such key"},
+		"unknown below":       {c + "coreos:\n  etcd2:\n    nodename: x\n", "f:4: error: coreos.etcd2.nodename"},
+		"wrong type":          {c + "users: x\n", `f:2: error: users must be a list, and is "x"`},
+		"list for text":       {c + "hostname: [x]\n", "f:2: error: hostname must be text, and is a list"},
+		"no number":           {c + "coreos: {etcd2: {max_wals: x}}\n", "coreos.etcd2.max_wals must be a whole number"},
+		"both spellings":      {c + "write-files: []\nwrite_files: []\n", "f:3: error: write_files is given twice, first in line 2"},
+		"no address":          {c + "coreos:\n  fleet:\n    public_ip: $private_ipv6\n", "f:4: error: coreos.fleet.public_ip uses $private_ipv6"},
+		"script, no address":  {"#!/bin/sh\necho\necho $public_ipv6\n", "f:3: error: the script uses $public_ipv6"},
+		"path upwards":        {c + "write_files: [{path: /a/../b}]\n", "write_files[0].path"},
+		"relative path":       {c + "write_files: [{path: b}]\n", "is not absolute"},
+		"bad base64":          {c + "write_files: [{path: /b, encoding: b64, content: '*'}]\n", "is not b64"},
+		"bad mode":            {c + "write_files: [{path: /b, permissions: 0999}]\n", "is no octal mode"},
+		"bad command":         {c + "coreos: {units: [{name: a.service, command: begin}]}\n", `"begin" is none of start`},
+		"unit name":           {c + "coreos: {units: [{name: ../a.service}]}\n", "coreos.units[0].name"},
+		"drop-in name":        {c + "coreos: {units: [{name: a.service, drop_ins: [{name: ../x.conf}]}]}\n", "no drop-in's name"},
+		"unit inside":         {c + "coreos:\n  units:\n  - name: a.service\n    content: |\n      [Service]\n      rubbish\n", "f:7: error: coreos.units[0].content"},
+		"bad YAML":            {c + "a: b\n c: [\n", "f:3: error"},
+		"NUL":                 {c + "a: \x00\n", "error"},
+		"quote in a variable": {c + "coreos: {etcd2: {name: 'a\"b'}}\n", "cannot be put into Environment="},
+		"trailing comment":    {"#cloud-config please\n", "the format is not known"},
+		"empty":               {"", "f:1: error: the config is empty"},
+		"user twice":          {c + "users: [{name: a}, {name: a}]\n", "as Ignition"},
+		"old Ignition":        {`{"ignition":{"version":"2.3.0"}}`, "f:1: error"},
+		"unknown in Butane":   {"variant: fcos\nversion: 1.5.0\nstroage: {}\n", "f:3: error"},
+		"unit in Butane":      {"variant: fcos\nversion: 1.5.0\nsystemd: {units: [{name: a.service, contents: \"rubbish\"}]}\n", "error"},
+		"part":                {"Content-Type: multipart/mixed; boundary=X\n\n--X\nContent-Type: text/cloud-config\n\n#cloud-config\nq: 1\n--X--\n", "f:7: error: q"},
+		"cut off":             {"Content-Type: multipart/mixed; boundary=X\n\n--X\n\n#!/bin/sh\n", "is missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, ps := Translate([]byte(tc.in), Options{Addresses: here})
+			if got := ps.InFile("f"); !ps.Failed() || !strings.Contains(got, tc.want) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// The last of a path wins, a unit is said once, and off masks what locksmith unmasked.
+func TestWhatIsSaidTwice(t *testing.T) {
+	out, ps := Translate([]byte(`#cloud-config
+write_files: [{path: /a, content: x}, {path: /a, content: "y"}]
+coreos:
+  locksmith: {group: g}
+  update: {reboot_strategy: off}
+  units: [{name: locksmithd.service, drop_ins: [{name: a.conf, content: "[Service]"}]}]
+`), Options{})
+	if len(ps) > 0 {
+		t.Fatal(ps.InFile("f"))
+	}
+	files, units := out.Config.Storage.Files, out.Config.Systemd.Units
+	if files[0].Path != "/a" || *files[0].Contents.Source != "data:;base64,eQ==" || files[1].Path == "/a" {
+		t.Errorf("files: %+v", files)
+	}
+	if len(units) != 1 || !*units[0].Mask || len(units[0].Dropins) != 1 || len(out.Unmask) != 0 {
+		t.Errorf("units: %+v, unmask %q", units, out.Unmask)
+	}
+}
+
+func TestSubstitute(t *testing.T) {
+	for in, want := range map[string]string{
+		"$private_ipv4$private_ipv4": "10.0.0.410.0.0.4",
+		`\$private_ipv4`:             "$private_ipv4",
+		"$private_ipv4_x":            "10.0.0.4_x",
+		"${private_ipv4}":            "${private_ipv4}",
+	} {
+		if got, missing := here.substitute(in); got != want || missing != nil {
+			t.Errorf("%s: %q, %q", in, got, missing)
+		}
+	}
+}
+
+func TestAliasesAreBounded(t *testing.T) {
+	in := "#cloud-config\nx: &a [" + strings.Repeat("{name: a.conf},", 600) + "]\ncoreos: {units: [" +
+		strings.Repeat("{name: a.service, drop_ins: *a},", 600) + "]}\n"
+	if _, ps := Translate([]byte(in), Options{}); !strings.Contains(ps.InFile("f"), "aliases counted") {
+		t.Error("read to its end")
+	}
+}
+
+func FuzzTranslate(f *testing.F) {
+	text, _ := os.ReadFile("testdata/cluster.yaml")
+	for _, seed := range []string{string(text), "#!x", "{}", "variant: fcos\nversion: 1.5.0\n", "#cloud-config\n- &a [*a]\n", "\x1f\x8b"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		result, ps := Translate(in, Options{Addresses: here, Check: true})
+		for _, p := range ps {
+			if p.Line < 1 || p.Msg == "" {
+				t.Errorf("%+v", p)
+			}
+		}
+		if !ps.Failed() && result.Config.Ignition.Version == "" {
+			t.Error("valid, but not rendered")
+		}
+	})
+}
