@@ -3,6 +3,7 @@ package platform
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -130,6 +131,9 @@ func (d disk) make() error {
 	}
 	return nil
 }
+
+// discard removes the disk after an error, which it returns.
+func (d disk) discard(err error) error { return errors.Join(err, os.RemoveAll(d.dir)) }
 
 // overlay is the mount options that put the disk and the layers over rootfs.
 func (d disk) overlay(rootfs string, layers []string) (string, error) {

@@ -171,6 +171,25 @@ func (h *Host) PowerOff(ctx context.Context) error {
 	return nil
 }
 
+// RebootAll reboots hosts all at once: none is up again before all are down.
+func RebootAll(ctx context.Context, hosts ...*Host) error {
+	for _, step := range []func(*Host) error{
+		func(h *Host) error { return h.PowerOff(ctx) },
+		func(h *Host) error { return h.Start(ctx) },
+	} {
+		errs := make([]error, len(hosts))
+		var all sync.WaitGroup
+		for i, h := range hosts {
+			all.Go(func() { errs[i] = step(h) })
+		}
+		all.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Kill is a hard loss: from one moment to the next the host is silent, and none
 // of its processes gets to say or write another word. Files that it had written
 // stay, synced or not.
