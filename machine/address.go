@@ -56,20 +56,29 @@ func publicAddress(s string) (string, error) {
 // that of the interface of the default route (IPv4 before IPv6), else the
 // first one that isn't local, on an interface that is up.
 func readAddress(path func(string) string, interfaces func() ([]iface, error)) (string, error) {
-	ifaces, err := interfaces()
+	c, routes4, routes6, err := readChooser(path, interfaces)
 	if err != nil {
-		return "", fmt.Errorf("this host's network interfaces: %w", err)
+		return "", err
 	}
-	// Files that are missing (a kernel without IPv6, say) say the same as empty ones.
-	routes4, _ := os.ReadFile(path("/proc/net/route"))
-	routes6, _ := os.ReadFile(path("/proc/net/ipv6_route"))
-	inet6, _ := os.ReadFile(path("/proc/net/if_inet6"))
-	c := chooser{ifaces: ifaces, passing: passing6(string(inet6))}
-	addr, ok := c.choose(defaultRoutes4(string(routes4)), defaultRoutes6(string(routes6)))
+	addr, ok := c.choose(routes4, routes6)
 	if !ok {
 		return "", ErrNoAddress
 	}
 	return addr.String(), nil
+}
+
+// readChooser reads what there is to choose from, and the interfaces of the
+// default routes, the preferred one first.
+func readChooser(path func(string) string, interfaces func() ([]iface, error)) (c chooser, routes4, routes6 []string, err error) {
+	ifaces, err := interfaces()
+	if err != nil {
+		return chooser{}, nil, nil, fmt.Errorf("this host's network interfaces: %w", err)
+	}
+	// Files that are missing (a kernel without IPv6, say) say the same as empty ones.
+	text4, _ := os.ReadFile(path("/proc/net/route"))
+	text6, _ := os.ReadFile(path("/proc/net/ipv6_route"))
+	inet6, _ := os.ReadFile(path("/proc/net/if_inet6"))
+	return chooser{ifaces: ifaces, passing: passing6(string(inet6))}, defaultRoutes4(string(text4)), defaultRoutes6(string(text6)), nil
 }
 
 // chooser chooses among a host's addresses.
@@ -124,7 +133,7 @@ func (c chooser) first(family func(netip.Addr) bool, qualifies func(iface) bool)
 
 // innerPrefixes begin the names of interfaces that lead to containers and
 // virtual machines on the host itself.
-var innerPrefixes = []string{"docker", "veth", "virbr", "cni", "cali", "flannel", "podman", "lxcbr", "lxdbr"}
+var innerPrefixes = []string{"docker", "veth", "virbr", "cni", "cali", "flannel", "podman", "lxcbr", "lxdbr", "cilium", "weave", "kube-", "nerdctl", "vxlan.calico"}
 
 func isInner(name string) bool {
 	if id, ok := strings.CutPrefix(name, "br-"); ok {
