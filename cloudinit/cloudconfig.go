@@ -19,8 +19,11 @@ type cloudConfig struct {
 	etcd, etcd2    environment
 	fleet, flannel environment
 	locksmith      environment
-	update         struct{ rebootStrategy, group, server string }
-	oem            struct {
+	update         struct {
+		rebootStrategy, group, server string
+		line                          int
+	}
+	oem struct {
 		given                                      bool
 		id, name, versionID, homeURL, bugReportURL string
 	}
@@ -36,6 +39,7 @@ type unitEntry struct {
 	name, content, command string
 	mask, enable, runtime  bool
 	dropIns                []dropIn
+	commandLine            int
 }
 
 type dropIn struct{ name, content string }
@@ -55,9 +59,6 @@ func (r *reader) cloudConfig(root *yaml.Node) *cloudConfig {
 		"users":               r.list(func(n *yaml.Node, path string) { r.user(c, n, path) }),
 		"coreos":              func(n *yaml.Node, path string) { r.coreos(c, n, path) },
 	})
-	if c.manageEtcHosts != "" && c.hostname == "" {
-		r.problems.add(root.Line, Error, "manage_etc_hosts needs hostname in the same config: the file is written from it")
-	}
 	return c
 }
 
@@ -70,8 +71,9 @@ func (r *reader) coreos(c *cloudConfig, n *yaml.Node, path string) {
 		"locksmith": locksmith.read(r, &c.locksmith),
 		"units":     r.list(func(n *yaml.Node, path string) { r.unit(c, n, path) }),
 		"update": func(n *yaml.Node, path string) {
+			c.update.line = n.Line
 			r.mapping(n, path, map[string]take{
-				"reboot_strategy": r.oneOf(&c.update.rebootStrategy, "best-effort", "etcd-lock", "reboot", "off"),
+				"reboot_strategy": r.oneOf(&c.update.rebootStrategy, "etcd-lock", "reboot", "off"),
 				"group":           r.into(&c.update.group),
 				"server":          r.into(&c.update.server),
 			})
@@ -121,7 +123,10 @@ func (r *reader) unit(c *cloudConfig, n *yaml.Node, path string) {
 		}),
 		"mask": r.flag(&u.mask), "enable": r.flag(&u.enable), "runtime": r.flag(&u.runtime),
 		"content": r.unitText(&u.content),
-		"command": r.oneOf(&u.command, "start", "stop", "restart", "reload", "try-restart", "reload-or-restart", "reload-or-try-restart"),
+		"command": func(n *yaml.Node, path string) {
+			u.commandLine = n.Line
+			r.oneOf(&u.command, "start", "stop", "restart", "reload", "try-restart", "reload-or-restart", "reload-or-try-restart")(n, path)
+		},
 		"drop_ins": r.list(func(n *yaml.Node, path string) {
 			var d dropIn
 			r.mapping(n, path, map[string]take{"name": r.into(&d.name), "content": r.unitText(&d.content)})

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fleet-project/fleet/cloudinit/format"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -83,9 +84,9 @@ func decode(content, encoding string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := io.ReadAll(io.LimitReader(z, MaxSize+1))
-	if err == nil && len(out) > MaxSize {
-		err = fmt.Errorf("decompressed, it is larger than %d MiB", MaxSize>>20)
+	out, err := io.ReadAll(io.LimitReader(z, format.MaxSize+1))
+	if err == nil && len(out) > format.MaxSize {
+		err = fmt.Errorf("decompressed, it is larger than %d MiB", format.MaxSize>>20)
 	}
 	return out, err
 }

@@ -15,10 +15,11 @@ const maxNodes = 200_000
 // reader walks a YAML document by tables of the keys that each mapping knows,
 // and tells of all else.
 type reader struct {
-	problems  Problems
-	addresses Addresses
-	check     bool // only validate: the host's addresses don't matter yet
-	nodes     int
+	problems   Problems
+	addresses  Addresses
+	check      bool // only validate: the host's addresses don't matter yet
+	persistent bool // fleetd etcd replaces what isn't known yet
+	nodes      int
 }
 
 // take reads the value of one key; path is the key's full name.
@@ -114,7 +115,8 @@ func (r *reader) text(set func(value string, n *yaml.Node, path string)) take {
 			return
 		}
 		value, missing := r.addresses.substitute(n.Value)
-		if !r.check && len(missing) > 0 {
+		later := r.persistent && strings.HasPrefix(path, "coreos.etcd2.")
+		if len(missing) > 0 && !r.check && !later {
 			r.problems.add(n.Line, Error, "%s uses %s, which this host has not: set COREOS_%s in the environment",
 				path, missing[0], strings.ToUpper(missing[0][1:]))
 		}

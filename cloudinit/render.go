@@ -1,7 +1,6 @@
 package cloudinit
 
 import (
-	"encoding/base64"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,38 +10,50 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_6/types"
 )
 
+const (
+	etcUnits, runUnits = "/etc/systemd/system/", "/run/systemd/system/"
+	updateConf         = "/etc/coreos/update.conf"
+)
+
 // render writes a cloud-config as Ignition, and beside it what Ignition cannot
 // say.
-func (c *cloudConfig) render() Result {
-	out := Result{Config: types.Config{Ignition: types.Ignition{Version: types.MaxVersion.String()}}}
+func (c *cloudConfig) render(opts Options) Result {
+	out := Result{Config: emptyConfig()}
 	c.renderUsers(&out)
 	for _, f := range c.files {
 		out.file(f)
 	}
 	if c.hostname != "" {
-		out.text("/etc/hostname", c.hostname+"\n")
+		out.hostname(c.hostname)
 	}
-	if c.manageEtcHosts != "" {
-		out.text("/etc/hosts", "127.0.0.1 "+c.hostname+"\n")
-	}
-	if c.oem.given {
+	if c.oem.id != "" {
 		out.text("/etc/oem-release", fmt.Sprintf("ID=%s\nVERSION_ID=%s\nNAME=%q\nHOME_URL=%q\nBUG_REPORT_URL=%q\n",
 			c.oem.id, c.oem.versionID, c.oem.name, c.oem.homeURL, c.oem.bugReportURL))
 	}
-	if len(c.flannel.vars) > 0 {
-		out.text("/run/flannel/options.env", strings.Join(c.flannel.vars, "\n"))
+	if c.manageEtcHosts != "" {
+		if out.EtcHosts = c.hostname == ""; !out.EtcHosts {
+			out.etcHosts()
+		}
 	}
+	c.renderFlannel(&out, opts)
 	for _, u := range c.units {
-		u.render(&out)
+		u.render(&out, opts)
 	}
 	// As ever, after the user's own units.
-	out.service("etcd.service", c.etcd)
-	out.service("etcd2.service", c.etcd2)
-	out.service("fleet.service", c.fleet)
-	out.service("locksmithd.service", c.locksmith)
-	c.renderUpdate(&out)
+	out.service("etcd.service", c.etcd, opts)
+	out.service("etcd2.service", c.etcd2, opts)
+	out.service("fleet.service", c.fleet, opts)
+	out.service("locksmithd.service", c.locksmith, opts)
+	c.renderUpdate(&out, opts)
 	return out
 }
+
+func (out *Result) hostname(name string) {
+	out.Hostname = name
+	out.text("/etc/hostname", name+"\n")
+}
+
+func (out *Result) etcHosts() { out.text("/etc/hosts", "127.0.0.1 "+out.Hostname+"\n") }
 
 func (c *cloudConfig) renderUsers(out *Result) {
 	users := &out.Config.Passwd.Users
@@ -56,71 +67,96 @@ func (c *cloudConfig) renderUsers(out *Result) {
 			p.Groups = append(p.Groups, types.Group(g))
 		}
 		*users = append(*users, p)
+		out.KeepUsers = append(out.KeepUsers, u.name)
 	}
-	if len(c.keys) == 0 {
-		return
-	}
-	for i := range *users {
-		if (*users)[i].Name == "core" {
-			(*users)[i].SSHAuthorizedKeys = append((*users)[i].SSHAuthorizedKeys, keys(c.keys)...)
-			return
-		}
-	}
-	*users = append(*users, types.PasswdUser{Name: "core", SSHAuthorizedKeys: keys(c.keys)})
+	out.coreKeys(c.keys)
 }
 
-func (c *cloudConfig) renderUpdate(out *Result) {
-	var conf string
-	for _, v := range [][2]string{{"GROUP", c.update.group}, {"REBOOT_STRATEGY", c.update.rebootStrategy}, {"SERVER", c.update.server}} {
-		if v[1] != "" {
-			conf += v[0] + "=" + v[1] + "\n"
-		}
-	}
-	if conf == "" {
+// coreKeys authorizes keys for core, the user that CoreOS' images have.
+func (out *Result) coreKeys(more []string) {
+	if len(more) == 0 {
 		return
 	}
-	out.text("/etc/coreos/update.conf", conf)
+	users := &out.Config.Passwd.Users
+	i := slices.IndexFunc(*users, func(u types.PasswdUser) bool { return u.Name == "core" })
+	if i < 0 {
+		i = len(*users)
+		*users = append(*users, types.PasswdUser{Name: "core"})
+		out.KeepUsers = append(out.KeepUsers, "core")
+	}
+	for _, k := range keys(more) {
+		if core := &(*users)[i]; !slices.Contains(core.SSHAuthorizedKeys, k) {
+			core.SSHAuthorizedKeys = append(core.SSHAuthorizedKeys, k)
+		}
+	}
+}
+
+// renderFlannel writes the file that flanneld's unit reads. It is made anew at
+// each boot; what must last is a drop-in.
+func (c *cloudConfig) renderFlannel(out *Result, opts Options) {
+	switch {
+	case len(c.flannel.vars) == 0:
+	case opts.Persistent:
+		out.dropIn("flanneld.service", c.flannel, opts)
+	default:
+		var lines []string
+		for _, v := range c.flannel.vars {
+			lines = append(lines, v.envFile())
+		}
+		out.text("/run/flannel/options.env", strings.Join(lines, "\n"))
+	}
+}
+
+func (c *cloudConfig) renderUpdate(out *Result, opts Options) {
+	m := Merge{Path: updateConf, Base: "/usr/share/coreos/update.conf"}
+	for _, s := range []Setting{{"GROUP", c.update.group}, {"REBOOT_STRATEGY", c.update.rebootStrategy}, {"SERVER", c.update.server}} {
+		if s.Value != "" {
+			m.Set = append(m.Set, s)
+		}
+	}
+	if len(m.Set) == 0 {
+		return
+	}
+	out.Merges = append(out.Merges, m)
+	const locksmithd, engine = "locksmithd.service", "update-engine.service"
+	command := func(unit, verb string) {
+		if !opts.Persistent { // what isn't running needs no restart, nor what is masked a stop
+			out.Commands = append(out.Commands, Command{unit, verb, c.update.line})
+		}
+	}
 	switch c.update.rebootStrategy {
 	case "":
 	case "off":
-		out.unit(types.Unit{Name: "locksmithd.service", Mask: yes(true)})
-		out.Unmask = slices.DeleteFunc(out.Unmask, func(u string) bool { return u == "locksmithd.service" })
-		out.Commands = append(out.Commands, Command{"locksmithd.service", "stop"})
+		out.mask(unitDir(true, false, opts), locksmithd)
+		command(locksmithd, "stop")
 	default:
-		out.Unmask = append(out.Unmask, "locksmithd.service")
-		out.Commands = append(out.Commands, Command{"locksmithd.service", "restart"})
+		out.Unmask = append(out.Unmask, unitDir(true, false, opts)+locksmithd)
+		command(locksmithd, "restart")
 	}
 	if c.update.group != "" || c.update.server != "" {
-		out.Commands = append(out.Commands, Command{"update-engine.service", "restart"})
+		command(engine, "restart")
 	}
 }
 
-// render writes a unit. Ignition writes units below /etc/systemd/system only:
-// those of this boot alone, and networkd's, are plain files.
-func (u unitEntry) render(out *Result) {
-	dir, network := "/etc/systemd/system/", networkUnit.MatchString(u.name)
-	if u.runtime {
-		dir = "/run/systemd/system/"
+// unitDir is where a unit's files go.
+func unitDir(runtime, network bool, opts Options) string {
+	dir := etcUnits
+	if runtime && !opts.Persistent {
+		dir = runUnits
 	}
 	if network {
 		dir = strings.Replace(dir, "/system/", "/network/", 1)
 	}
-	if u.runtime || network {
-		if u.mask {
-			link := types.Link{Node: types.Node{Path: dir + u.name, Overwrite: yes(true)}}
-			link.Target = text("/dev/null")
-			out.Config.Storage.Links = append(out.Config.Storage.Links, link)
-		} else if u.content != "" {
-			out.text(dir+u.name, u.content)
-		}
-		for _, d := range u.dropIns {
-			out.text(dir+u.name+".d/"+d.name, d.content)
-		}
-		if u.enable && !network {
-			out.unit(types.Unit{Name: u.name, Enabled: yes(true)})
-		}
-	} else {
-		unit := types.Unit{Name: u.name, Mask: yes(u.mask), Enabled: yes(u.enable)}
+	return dir
+}
+
+// render writes a unit. Ignition writes units below /etc/systemd/system only:
+// those of this boot alone, and networkd's, are plain files.
+func (u unitEntry) render(out *Result, opts Options) {
+	network := networkUnit.MatchString(u.name)
+	dir := unitDir(u.runtime, network, opts)
+	if dir == etcUnits {
+		unit := types.Unit{Name: u.name, Enabled: yes(u.enable)}
 		if !u.mask {
 			unit.Contents = text(u.content)
 		}
@@ -128,29 +164,66 @@ func (u unitEntry) render(out *Result) {
 			unit.Dropins = append(unit.Dropins, types.Dropin{Name: d.name, Contents: text(d.content)})
 		}
 		out.unit(unit)
+	} else {
+		if u.content != "" && !u.mask {
+			out.text(dir+u.name, u.content)
+		}
+		for _, d := range u.dropIns {
+			out.text(dir+u.name+".d/"+d.name, d.content)
+		}
+		if u.enable && !network {
+			out.EnableRuntime = append(out.EnableRuntime, u.name)
+		}
 	}
-	if u.runtime && !u.mask {
-		out.Unmask = append(out.Unmask, u.name)
+	switch {
+	case u.mask:
+		out.mask(dir, u.name)
+	case u.runtime:
+		out.Unmask = append(out.Unmask, dir+u.name)
 	}
-	if u.command != "" {
-		out.Commands = append(out.Commands, Command{u.name, u.command})
+	if network {
+		out.RestartNetworkd = true
+	} else if u.command != "" {
+		out.Commands = append(out.Commands, Command{u.name, u.command, u.commandLine})
 	}
 }
 
-// service writes the drop-in of a service that the host's image brings.
-func (out *Result) service(name string, env environment) {
-	if !env.given {
+// mask has a unit's file be a link to /dev/null, whatever it was.
+func (out *Result) mask(dir, name string) {
+	if dir == etcUnits {
+		out.unit(types.Unit{Name: name, Mask: yes(true)})
 		return
 	}
-	out.Unmask = append(out.Unmask, name)
-	if len(env.vars) == 0 {
-		return
+	files, links := &out.Config.Storage.Files, &out.Config.Storage.Links
+	*files = slices.DeleteFunc(*files, func(f types.File) bool { return f.Path == dir+name })
+	*links = slices.DeleteFunc(*links, func(l types.Link) bool { return l.Path == dir+name })
+	link := types.Link{Node: types.Node{Path: dir + name, Overwrite: yes(true)}}
+	link.Target = text("/dev/null")
+	*links = append(*links, link)
+}
+
+// service writes the drop-in of a service that the host's image brings. It is
+// unmasked whatever the config says of it, as it always was.
+func (out *Result) service(name string, env environment, opts Options) {
+	if env.given || !opts.Persistent {
+		out.Unmask = append(out.Unmask, unitDir(true, false, opts)+name)
 	}
+	if len(env.vars) > 0 {
+		out.dropIn(name, env, opts)
+	}
+}
+
+func (out *Result) dropIn(name string, env environment, opts Options) {
+	const file = "20-cloudinit.conf"
 	conf := "[Service]\n"
 	for _, v := range env.vars {
-		conf += "Environment=\"" + v + "\"\n"
+		conf += v.environment()
 	}
-	out.text("/run/systemd/system/"+name+".d/20-cloudinit.conf", conf)
+	if opts.Persistent {
+		out.unit(types.Unit{Name: name, Dropins: []types.Dropin{{Name: file, Contents: &conf}}})
+	} else {
+		out.text(runUnits+name+".d/"+file, conf)
+	}
 }
 
 func (out *Result) text(path, content string) {
@@ -158,7 +231,7 @@ func (out *Result) text(path, content string) {
 }
 
 func (out *Result) file(f writeFile) {
-	mode, source := f.mode, "data:;base64,"+base64.StdEncoding.EncodeToString(f.content)
+	mode, source := f.mode, dataURL(f.content)
 	file := types.File{Node: types.Node{Path: f.path, Overwrite: yes(true)}}
 	file.Mode, file.Contents.Source = &mode, &source
 	owner, group, _ := strings.Cut(f.owner, ":")

@@ -13,11 +13,14 @@ import (
 type service struct{ section, prefix, keys string }
 
 var (
-	etcd = service{"etcd", "ETCD_", `addr bind_addr ca_file cert_file cluster_active_size:int cluster_remove_delay:float
-		cluster_sync_interval:float cors data_dir discovery graphite_host http_read_timeout:float http_write_timeout:float
-		key_file max_result_buffer:int max_retry_attempts:int name peer_addr peer_bind_addr peer_ca_file peer_cert_file
-		peer_election_timeout:int peer_heartbeat_interval:int peer_key_file peers peers_file retry_interval:float
-		snapshot:bool snapshot_count:int trace verbose:bool very_verbose:bool very_very_verbose:bool`}
+	etcd = service{"etcd", "ETCD_", `addr advertise_client_urls bind_addr ca_file cert_file cluster_active_size:int
+		cluster_remove_delay:float cluster_sync_interval:float cors data_dir discovery discovery_fallback discovery_srv
+		discovery_proxy election_timeout:int force_new_cluster:bool graphite_host heartbeat_interval:int
+		http_read_timeout:float http_write_timeout:float initial_advertise_peer_urls initial_cluster initial_cluster_state
+		initial_cluster_token key_file listen_client_urls listen_peer_urls max_result_buffer:int max_retry_attempts:int
+		max_snapshots:int max_wals:int name peer_addr peer_bind_addr peer_ca_file peer_cert_file peer_election_timeout:int
+		peer_heartbeat_interval:int peer_key_file peers peers_file proxy retry_interval:float snapshot:bool
+		snapshot_count:int trace verbose:bool very_verbose:bool very_very_verbose:bool`}
 	etcd2 = service{"etcd2", "ETCD_", `advertise_client_urls ca_file cert_file client_cert_auth:bool cors data_dir debug:bool
 		discovery discovery_fallback discovery_srv discovery_proxy election_timeout:int enable_pprof:bool
 		force_new_cluster:bool heartbeat_interval:int initial_advertise_peer_urls initial_cluster initial_cluster_state
@@ -42,10 +45,10 @@ var odd = map[string]string{
 	"locksmith.window_length": "REBOOT_WINDOW_LENGTH",
 }
 
-// environment is what a section says, in order: KEY=value.
+// environment is what a section says, in order.
 type environment struct {
 	given bool // the section is there, if empty
-	vars  []string
+	vars  []assignment
 }
 
 func (s service) read(r *reader, env *environment) take {
@@ -69,7 +72,7 @@ func (s service) read(r *reader, env *environment) take {
 				name = s.prefix + strings.ToUpper(key)
 			}
 			if values[key] != "" {
-				env.vars = append(env.vars, name+"="+values[key])
+				env.vars = append(env.vars, assignment{name, values[key], strings.HasSuffix(key, "password")})
 			}
 		}
 	}
@@ -110,8 +113,8 @@ func (r *reader) variable(v, kind string, n *yaml.Node, path string) string {
 		}
 		return strconv.FormatFloat(f, 'g', -1, 64)
 	}
-	if strings.ContainsAny(v, "\n\r\"") {
-		r.problems.add(n.Line, Error, "%s: a value with a line break or a quote cannot be put into Environment=", path)
+	if strings.ContainsAny(v, "\n\r") {
+		r.problems.add(n.Line, Error, "%s: a variable cannot have a line break", path)
 	}
 	return v
 }

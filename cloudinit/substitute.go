@@ -8,6 +8,8 @@ import (
 // Addresses are the host's, by variable without its dollar: "private_ipv4".
 type Addresses map[string]string
 
+var addressNames = []string{"private_ipv4", "private_ipv6", "public_ipv4", "public_ipv6"}
+
 // As with coreos-cloudinit, a name may go on (_x), and a backslash escapes.
 var variable = regexp.MustCompile(`\\?\$(public|private)_ipv[46]`)
 

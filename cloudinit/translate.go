@@ -2,104 +2,108 @@ package cloudinit
 
 import (
 	"bytes"
+	"path"
+	"slices"
 	"strings"
 
-	"github.com/clarketm/json"
 	v3 "github.com/coreos/ignition/v2/config/v3_6"
 	"github.com/coreos/ignition/v2/config/v3_6/types"
+	"github.com/fleet-project/fleet/cloudinit/format"
 )
-
-// Command is what to do with a unit once all is in place.
-type Command struct{ Unit, Verb string }
-
-// Result is what a config comes to: one Ignition config, and what Ignition
-// cannot say.
-type Result struct {
-	Config   types.Config
-	Unmask   []string  // units whose mask, if they have one, goes
-	Commands []Command // in the order in which they run
-	Scripts  []string
-}
-
-// JSON writes the Ignition config, without what is unset.
-func (out Result) JSON() ([]byte, error) { return json.MarshalIndent(out.Config, "", "  ") }
-
-// Unsayable names what Ignition cannot say and would lose if only the config
-// were used. A mask to lift isn't among it: an image seldom has one.
-func (out Result) Unsayable() []string {
-	var all []string
-	for _, c := range out.Commands {
-		all = append(all, c.Unit+"'s command: "+c.Verb)
-	}
-	if len(out.Scripts) > 0 {
-		all = append(all, "a script")
-	}
-	return all
-}
 
 // Options say how to translate.
 type Options struct {
-	Addresses Addresses // for $private_ipv4 and its like, in cloud-configs and scripts
-	Check     bool      // only validate: addresses may be missing
+	// Addresses are for $private_ipv4 and its like in cloud-configs and scripts,
+	// and for /etc/environment.
+	Addresses Addresses
+
+	// Metadata is what the host's cloud says of it.
+	Metadata Metadata
+
+	// Persistent is for what must last until a later boot, an image or an
+	// Ignition config: what a running host gets below /run, which is made anew
+	// at each boot, goes below /etc. An address that isn't given stays as it is
+	// written in coreos.etcd2, where fleetd etcd replaces it at its start; and
+	// /etc/environment isn't touched, as the addresses aren't the later host's.
+	Persistent bool
+
+	// Check only validates: addresses may be missing.
+	Check bool
 }
 
+// Metadata is what the host's cloud says of it, beside user-data. It goes with
+// a config of any format.
+type Metadata struct {
+	Hostname string   // used if the config names none
+	SSHKeys  []string // of the user core, beside those of the config
+}
+
+func (m Metadata) empty() bool { return m.Hostname == "" && len(m.SSHKeys) == 0 }
+
 // Translate turns a config of any format into one Result. If the problems have
-// Failed, there is none to use.
+// Failed, there is none to use. No text at all is fine if there is Metadata.
 func Translate(data []byte, opts Options) (Result, Problems) {
-	var ps Problems
-	text, err := Decompress(data)
-	if err != nil {
+	out, ps := Result{Config: emptyConfig()}, Problems{}
+	text, err := format.Decompress(data)
+	switch {
+	case err != nil:
 		ps.add(1, Error, "%v", err)
-		return Result{}, ps
+	case len(bytes.TrimSpace(text)) == 0 && !opts.Metadata.empty():
+	case format.Detect(text) == format.Multipart:
+		out, ps = translateParts(text, opts)
+	default:
+		out, ps = translate(text, opts)
 	}
-	if Detect(text) != Multipart {
-		out, ps := translate(text, opts)
-		return out, ps.sorted()
+	if ps.Failed() {
+		return Result{}, ps.sorted()
 	}
-	all, err := parts(text)
-	if err != nil {
-		ps.add(1, Error, "%v", err)
-		return Result{}, ps
-	}
-	out := Result{Config: emptyConfig()}
-	for _, p := range all {
-		one, problems := translate(p.text, opts)
-		ps = append(ps, problems.below(p.lines)...)
-		if problems.Failed() {
-			continue
-		}
-		out.Config = v3.Merge(out.Config, one.Config)
-		out.Unmask = append(out.Unmask, one.Unmask...)
-		out.Commands = append(out.Commands, one.Commands...)
-		out.Scripts = append(out.Scripts, one.Scripts...)
-	}
+	ps = append(ps, out.finish(opts)...)
 	if ps.Failed() {
 		return Result{}, ps.sorted()
 	}
 	return out, ps.sorted()
 }
 
-func emptyConfig() types.Config {
-	return types.Config{Ignition: types.Ignition{Version: types.MaxVersion.String()}}
+func translateParts(text []byte, opts Options) (Result, Problems) {
+	var ps Problems
+	all, err := format.Parts(text)
+	if err != nil {
+		ps.add(1, Error, "%v", err)
+		return Result{}, ps
+	}
+	out := Result{Config: emptyConfig()}
+	for _, p := range all {
+		one, problems := translate(p.Text, opts)
+		ps = append(ps, problems.below(p.Lines)...)
+		if problems.Failed() {
+			continue
+		}
+		one.below(p.Lines)
+		out.add(one)
+	}
+	return out, ps
 }
 
+// translate is for one document.
 func translate(text []byte, opts Options) (Result, Problems) {
 	var ps Problems
-	switch Detect(text) {
-	case CloudConfig:
+	switch format.Detect(text) {
+	case format.CloudConfig:
 		return translateCloudConfig(text, opts)
-	case Butane:
+	case format.Butane:
 		return translateButane(text)
-	case Ignition:
+	case format.Ignition:
 		return translateIgnition(text)
-	case Script:
+	case format.Script:
 		script, missing := opts.Addresses.substitute(string(text))
 		if len(missing) > 0 && !opts.Check {
 			before, _, _ := strings.Cut(script, missing[0])
 			ps.add(strings.Count(before, "\n")+1, Error, "the script uses %s, which this host has not", missing[0])
 			return Result{}, ps
 		}
-		return Result{Config: emptyConfig(), Scripts: []string{script}}, nil
+		out := Result{Config: emptyConfig(), Scripts: []Script{{Text: script, Line: 1}}}
+		out.environment(opts)
+		return out, nil
 	}
 	if len(bytes.TrimSpace(text)) == 0 {
 		ps.add(1, Error, "the config is empty")
@@ -110,7 +114,7 @@ func translate(text []byte, opts Options) (Result, Problems) {
 }
 
 func translateCloudConfig(text []byte, opts Options) (Result, Problems) {
-	r := &reader{addresses: opts.Addresses, check: opts.Check}
+	r := &reader{addresses: opts.Addresses, check: opts.Check, persistent: opts.Persistent}
 	root := r.root(text)
 	if root == nil {
 		if !r.problems.Failed() {
@@ -122,23 +126,102 @@ func translateCloudConfig(text []byte, opts Options) (Result, Problems) {
 	if r.problems.Failed() {
 		return Result{}, r.problems
 	}
-	out := c.render()
-	// What we rendered must be what Ignition takes: a path below a file, a user
-	// twice. Its lines would be those of JSON that nobody wrote.
+	out := c.render(opts)
+	out.environment(opts)
+	return out, r.problems
+}
+
+// environment has /etc/environment keep the host's addresses, as ever.
+func (out *Result) environment(opts Options) {
+	if opts.Persistent {
+		return
+	}
+	var set []Setting
+	for _, name := range addressNames { // as sorted by their keys
+		if ip := opts.Addresses[name]; ip != "" {
+			set = append(set, Setting{"COREOS_" + strings.ToUpper(name), ip})
+		}
+	}
+	if len(set) > 0 {
+		out.Merges = append(out.Merges, Merge{Path: "/etc/environment", Set: set})
+	}
+}
+
+// finish adds what concerns all parts of a config, and has Ignition's own
+// parser read the result: what was put together must be what Ignition takes.
+func (out *Result) finish(opts Options) (ps Problems) {
+	if m := opts.Metadata; m.Hostname != "" && out.Hostname == "" && !out.writes("/etc/hostname") {
+		out.hostname(m.Hostname)
+		if out.EtcHosts {
+			out.EtcHosts = false
+			out.etcHosts()
+		}
+	}
+	out.coreKeys(opts.Metadata.SSHKeys)
+	if out.writes("/etc/environment") {
+		out.Merges = slices.DeleteFunc(out.Merges, func(m Merge) bool { return m.Path == "/etc/environment" })
+	}
+	out.KeepUsers = unique(out.KeepUsers)
+	out.EnableRuntime = unique(out.EnableRuntime)
+	out.Merges = onePerPath(out.Merges)
+	out.Unmask = slices.DeleteFunc(unique(out.Unmask), out.masks)
+	if out.EtcHosts && opts.Persistent {
+		ps.add(1, Error, "manage_etc_hosts needs hostname in the same config: the host's own name isn't known yet")
+	}
+
+	// The lines of what it says would be those of JSON that nobody wrote.
 	raw, err := out.JSON()
 	if err != nil {
-		r.problems.add(1, Error, "%v", err)
-		return Result{}, r.problems
+		ps.add(1, Error, "%v", err)
+		return ps
 	}
 	_, said, err := v3.Parse(raw)
-	if ps := problemsOf(said); err != nil && !ps.Failed() {
-		r.problems.add(1, Error, "as Ignition: %v", err)
-	}
 	for _, p := range problemsOf(said) {
-		r.problems.add(1, p.Level, "as Ignition: %s", p.Msg)
+		if p.Level == Error {
+			ps.add(1, p.Level, "as Ignition: %s", p.Msg)
+		}
 	}
-	if r.problems.Failed() {
-		return Result{}, r.problems
+	if err != nil && !ps.Failed() {
+		ps.add(1, Error, "as Ignition: %v", err)
 	}
-	return out, r.problems
+	return ps
+}
+
+func (out *Result) writes(file string) bool {
+	return slices.ContainsFunc(out.Config.Storage.Files, func(f types.File) bool { return path.Clean(f.Path) == file })
+}
+
+// masks says whether Config masks the unit with this file.
+func (out *Result) masks(file string) bool {
+	return slices.ContainsFunc(out.Config.Storage.Links, func(l types.Link) bool { return l.Path == file }) ||
+		slices.ContainsFunc(out.Config.Systemd.Units, func(u types.Unit) bool {
+			return u.Mask != nil && *u.Mask && "/etc/systemd/system/"+u.Name == file
+		})
+}
+
+func onePerPath(merges []Merge) (all []Merge) {
+	for _, m := range merges {
+		i := slices.IndexFunc(all, func(old Merge) bool { return old.Path == m.Path })
+		if i < 0 {
+			all = append(all, m)
+			continue
+		}
+		for _, s := range m.Set {
+			if j := slices.IndexFunc(all[i].Set, func(old Setting) bool { return old.Key == s.Key }); j >= 0 {
+				all[i].Set[j] = s
+			} else {
+				all[i].Set = append(all[i].Set, s)
+			}
+		}
+	}
+	return all
+}
+
+func unique(names []string) (all []string) {
+	for _, n := range names {
+		if !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	return all
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,7 +70,7 @@ func TestProblems(t *testing.T) {
 		"unit inside":         {c + "coreos:\n  units:\n  - name: a.service\n    content: |\n      [Service]\n      rubbish\n", "f:7: error: coreos.units[0].content"},
 		"bad YAML":            {c + "a: b\n c: [\n", "f:3: error"},
 		"NUL":                 {c + "a: \x00\n", "error"},
-		"quote in a variable": {c + "coreos: {etcd2: {name: 'a\"b'}}\n", "cannot be put into Environment="},
+		"break in a variable": {c + "coreos: {etcd2: {name: \"a\\nb\"}}\n", "cannot have a line break"},
 		"trailing comment":    {"#cloud-config please\n", "the format is not known"},
 		"empty":               {"", "f:1: error: the config is empty"},
 		"user twice":          {c + "users: [{name: a}, {name: a}]\n", "as Ignition"},
@@ -104,8 +105,12 @@ coreos:
 	if files[0].Path != "/a" || *files[0].Contents.Source != "data:;base64,eQ==" || files[1].Path == "/a" {
 		t.Errorf("files: %+v", files)
 	}
-	if len(units) != 1 || !*units[0].Mask || len(units[0].Dropins) != 1 || len(out.Unmask) != 0 {
-		t.Errorf("units: %+v, unmask %q", units, out.Unmask)
+	const mask = "/run/systemd/system/locksmithd.service"
+	if links := out.Config.Storage.Links; len(links) != 1 || links[0].Path != mask || slices.Contains(out.Unmask, mask) {
+		t.Errorf("links: %+v, unmask %q", links, out.Unmask)
+	}
+	if len(units) != 1 || len(units[0].Dropins) != 1 {
+		t.Errorf("units: %+v", units)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/fleet-project/fleet/cloudinit"
 	"github.com/spf13/cobra"
@@ -54,7 +53,7 @@ func runCloudinit(cmd *cobra.Command, opts cloudinitOptions) error {
 	if err != nil {
 		return err
 	}
-	result, problems := cloudinit.Translate(data, cloudinit.Options{Addresses: addressesFromEnvironment(), Check: opts.validate})
+	result, problems := cloudinit.Translate(data, cloudinit.Options{Addresses: addressesFromEnvironment(), Check: opts.validate, Persistent: true})
 	fmt.Fprint(cmd.ErrOrStderr(), problems.InFile(opts.fromFile))
 	if problems.Failed() {
 		return fmt.Errorf("%s can't be used as it is", opts.fromFile)
@@ -62,11 +61,10 @@ func runCloudinit(cmd *cobra.Command, opts cloudinitOptions) error {
 	if opts.validate {
 		return nil
 	}
-	if unsayable := result.Unsayable(); len(unsayable) > 0 {
-		return fmt.Errorf("%s: Ignition has no words for %s", opts.fromFile, strings.Join(unsayable, ", "))
-	}
-	for _, name := range result.Unmask {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s: warning: Ignition cannot lift a mask: %s must not be masked in the image\n", opts.fromFile, name)
+	unsayable := result.Unsayable()
+	fmt.Fprint(cmd.ErrOrStderr(), unsayable.InFile(opts.fromFile))
+	if unsayable.Failed() {
+		return fmt.Errorf("%s can't be said in Ignition", opts.fromFile)
 	}
 	out, err := result.JSON()
 	if err != nil {
