@@ -38,7 +38,8 @@ var mayImport = map[string][]string{
 	"fleetctl":              {"unit", "api", "fleetctl/ssh"},
 	"fleetd/config":         {"machine", "registry"},
 	"fleetd/manager":        {},
-	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "cloudinit", "discovery/server", "fleetd/config", "fleetd/manager"},
+	"fleetd/member":         {"discovery", "discovery/token"},
+	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "cloudinit", "discovery/server", "fleetd/config", "fleetd/manager", "fleetd/member"},
 	"functional/platform":   {},
 	"functional/cluster":    {"functional/platform"},
 	"functional/demo":       {"functional/platform", "functional/cluster"},
@@ -50,8 +51,8 @@ var mayImport = map[string][]string{
 // onlyIn says which rooms alone may import a library: what it speaks is those
 // rooms' secret.
 var onlyIn = map[string][]string{
-	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest"},
-	"go.etcd.io/etcd/server":                {"fleetd", "registry/etcdtest"},
+	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member"},
+	"go.etcd.io/etcd/server":                {"fleetd", "fleetd/member", "registry/etcdtest"},
 	"go.etcd.io/bbolt":                      {"discovery/server"},
 	"github.com/coreos/butane":              {"cloudinit"},
 	"github.com/coreos/ignition":            {"cloudinit"},

@@ -1,47 +1,107 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
+	"os/signal"
+	"slices"
+	"syscall"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/fleet-project/fleet/fleetd/config"
+	"github.com/fleet-project/fleet/fleetd/member"
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 )
 
 func etcdCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "etcd [etcd's own flags]",
 		Short: "Run the etcd server that is built in, configured by ETCD_* and etcd's flags",
 		Long: `fleetd etcd is the etcd server, complete: it takes etcd's own flags and the
-ETCD_* environment. See all of them with: fleetd etcd --help`,
+ETCD_* environment, etcd 2's as well. What etcd itself no longer does, it does:
+
+A host that has no data yet and is given a discovery URL (ETCD_DISCOVERY)
+registers there, waits until all members have, and starts as one of them. If the
+cluster is full, it becomes a proxy of it on its client URLs. A host that has its
+data never asks again. $private_ipv4, $public_ipv4, $private_ipv6 and
+$public_ipv6 in ETCD_* are this host's addresses.
+
+It ends with status 78 if trying again would not help.`,
 		DisableFlagParsing: true, // they are etcd's
-		RunE: func(_ *cobra.Command, args []string) error {
-			if err := refuseDiscovery(args, os.Environ()); err != nil {
-				return err
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && (args[0] == "gateway" || args[0] == "grpc-proxy") {
+				runEtcd(append([]string{"etcd"}, args...), nil)
+				return nil
 			}
-			os.Args = append([]string{"etcd"}, args...) // etcd's subcommands read it
-			etcdmain.Main(os.Args)
-			return nil
+			if slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "--help" || a == "-help" }) {
+				if err := cmd.Help(); err != nil {
+					return err
+				}
+				fmt.Fprint(cmd.OutOrStdout(), "\netcd's own flags:\n\n")
+				runEtcd([]string{"etcd", "--help"}, nil)
+				return nil
+			}
+			return joinEtcd(cmd.Context(), args)
 		},
+	}
+	return cmd
+}
+
+// joinEtcd runs what this host is to its etcd cluster.
+func joinEtcd(ctx context.Context, args []string) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	log := newLog(&config.Config{})
+	err := member.Run(ctx, member.Options{
+		Args: args, Environ: os.Environ(), Log: log,
+		Lookup: lookupAddress,
+		Proxy:  serveProxy,
+		Etcd: func(args []string, environ map[string]string) {
+			stop() // from now on, signals are etcd's
+			runEtcd(args, environ)
+		},
+		Status: func(text string) { tellSystemd(log, text) },
+	})
+	if usage := (*member.Usage)(nil); errors.As(err, &usage) {
+		return usageError{err}
+	}
+	return err
+}
+
+// runEtcd is etcd's main program. It reads the environment and os.Args itself, and
+// ends the process.
+func runEtcd(args []string, environ map[string]string) {
+	for name, value := range environ {
+		if value == "" {
+			os.Unsetenv(name)
+		} else {
+			os.Setenv(name, value)
+		}
+	}
+	os.Args = args
+	etcdmain.Main(args)
+}
+
+// tellSystemd has systemctl status say what fleetd etcd is doing.
+func tellSystemd(log logrus.FieldLogger, text string) {
+	if _, err := daemon.SdNotify(false, "STATUS="+text); err != nil {
+		log.WithError(err).Debug("cannot tell systemd")
 	}
 }
 
-// refuseDiscovery keeps a discovery URL from being dropped: etcd 3.7 only warns
-// of it, and with a name set each host then becomes a cluster of its own.
-func refuseDiscovery(args, environ []string) error {
-	const remedy = "etcd 3.7 cannot resolve a discovery URL and would form a cluster of one on each host: " +
-		"set ETCD_INITIAL_CLUSTER=name1=http://ip1:2380,name2=... instead"
-	for _, a := range args {
-		if name := strings.TrimLeft(a, "-"); strings.HasPrefix(a, "-") && (name == "discovery" || strings.HasPrefix(name, "discovery=")) {
-			return fmt.Errorf("%s: %s", a, remedy)
-		}
+// serveProxy is not there yet.
+func serveProxy(context.Context, member.ProxyOptions) error {
+	return errors.New("this host is none of the cluster's members: start fleetd with etcd_servers=<their client URLs> in fleet.conf, and no etcd here")
+}
+
+// lookupAddress is not there yet either.
+func lookupAddress(name string) (string, error) {
+	if value := os.Getenv("COREOS_" + name); value != "" {
+		return value, nil
 	}
-	for _, env := range environ {
-		if value, ok := strings.CutPrefix(env, "ETCD_DISCOVERY="); ok && value != "" {
-			return errors.New("ETCD_DISCOVERY is set: " + remedy)
-		}
-	}
-	return nil
+	return "", errors.New("set it in the environment")
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/fleet-project/fleet/fleetd/manager"
+	"github.com/fleet-project/fleet/fleetd/member"
 	"github.com/spf13/cobra"
 )
 
@@ -33,7 +34,7 @@ func main() {
 			fmt.Fprintf(os.Stderr, "Run '%s --help' for what there is.\n", cmd.CommandPath())
 			os.Exit(2)
 		}
-		os.Exit(1)
+		os.Exit(member.ExitCode(err))
 	}
 }
 

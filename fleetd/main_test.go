@@ -30,25 +30,6 @@ func TestSingleDashFlags(t *testing.T) {
 	}
 }
 
-// etcd itself only warns of a discovery URL, and forms a cluster of one.
-func TestDiscoveryIsRefused(t *testing.T) {
-	for _, tc := range []struct {
-		args, environ []string
-		refused       bool
-	}{
-		{nil, nil, false},
-		{[]string{"--name", "discovery"}, []string{"ETCD_DISCOVERY=", "ETCD_DISCOVERY_SRV=x"}, false},
-		{[]string{"--discovery", "https://x"}, nil, true},
-		{[]string{"-discovery=https://x"}, nil, true},
-		{nil, []string{"ETCD_DISCOVERY=https://x"}, true},
-	} {
-		err := refuseDiscovery(tc.args, tc.environ)
-		if (err != nil) != tc.refused || err != nil && !strings.Contains(err.Error(), "ETCD_INITIAL_CLUSTER") {
-			t.Errorf("%q %q: %v", tc.args, tc.environ, err)
-		}
-	}
-}
-
 func TestKnownClusterIsReadUntilThere(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "cluster")

@@ -1,0 +1,83 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fleet-project/fleet/discovery"
+	"github.com/fleet-project/fleet/discovery/token"
+)
+
+// join asks the discovery URL who the members are, this host among them, and
+// has it on the disk when it returns.
+func (r *runner) join(ctx context.Context, s Settings, note *Note) (Settings, error) {
+	if err := s.checkPeer(); err != nil {
+		return s, err
+	}
+	me := s.peer().Value()
+	resume := note != nil && note.Phase == PhaseRegistered && note.URL == s.Discovery.URL
+	if resume && note.Peer != me {
+		return s, refuse("this host has registered with %s as %s, and is now %s: the others wait for the first. Give it back what it had, or make a new URL for all hosts",
+			note.URL, note.Peer, me)
+	}
+	if err := s.WithMembers(me, s.Discovery.URL, false).checkStart(); err != nil {
+		return s, err
+	}
+	registered := Note{Phase: PhaseRegistered, URL: s.Discovery.URL, Peer: me}
+	cluster, err := discovery.Join(ctx, discovery.Options{
+		URL: s.Discovery.URL, Name: s.Name, PeerURLs: s.peerURLs(), Proxy: s.Discovery.Proxy,
+		Resume:         resume,
+		BeforeRegister: func() error { return s.WriteNote(registered) },
+		Progress:       r.progress,
+	})
+	if err != nil {
+		return s, s.explain(err, resume)
+	}
+	complete := registered
+	complete.Phase, complete.InitialCluster, complete.Token = PhaseComplete, cluster.InitialCluster(), cluster.Token
+	if err := s.WriteNote(complete); err != nil {
+		return s, err
+	}
+	r.progress(fmt.Sprintf("all %d members have joined: %s", len(cluster.Members), cluster.InitialCluster()))
+	return s.WithMembers(complete.InitialCluster, complete.Token, false), nil
+}
+
+// explain says what to do about an error of joining, and forgets what the note
+// promised if it didn't come true.
+func (s Settings) explain(err error, resume bool) error {
+	full := (*discovery.FullError)(nil)
+	switch {
+	case errors.As(err, &full):
+		return errors.Join(err, s.RemoveNote()) // others were quicker
+	case errors.Is(err, discovery.ErrDuplicate):
+		if !resume {
+			err = errors.Join(err, s.RemoveNote()) // it is the other's place
+		}
+		return &Refusal{err}
+	case errors.Is(err, discovery.ErrDataLost):
+		return &Refusal{fmt.Errorf("%w\n%s", err, replaceHelp)}
+	case errors.Is(err, discovery.ErrUnknownURL):
+		return &Refusal{err}
+	}
+	return err
+}
+
+// replaceHelp is how a host becomes a member anew.
+const replaceHelp = `To make this host a member again, with new data, while the others run:
+    systemctl stop etcd2
+    systemd-run --wait --pipe --collect -p "EnvironmentFile=-/run/etcd2.env" fleetd etcd replace
+    systemctl start etcd2`
+
+// peersOf are the peer URLs of the members of a cluster.
+func peersOf(c discovery.Cluster) ([]string, error) {
+	var all []string
+	for _, m := range c.Members {
+		p, err := token.ParsePeer(m.Value)
+		if err != nil {
+			return nil, fmt.Errorf("member %s is not one: %w", m.ID, err)
+		}
+		all = append(all, p.URLs...)
+	}
+	return all, nil
+}

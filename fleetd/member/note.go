@@ -1,0 +1,117 @@
+package member
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"go.etcd.io/etcd/server/v3/storage/wal"
+)
+
+// Phase is how far a host has come on its way to be a member.
+type Phase string
+
+// Phases, in their order. Once etcd has written its log there is no note any more.
+const (
+	// PhaseRegistered: it has registered with the URL, or was about to.
+	PhaseRegistered Phase = "registered"
+	// PhaseComplete: it knows all members; etcd is to be started.
+	PhaseComplete Phase = "complete"
+	// PhaseLearner: it was added to a cluster that runs; etcd is to be started.
+	PhaseLearner Phase = "learner"
+)
+
+// Note is what a host that has not run etcd yet remembers of joining. It is what
+// tells a host that was cut off while it joined from one that has lost its data.
+type Note struct {
+	Phase          Phase  `json:"phase"`
+	URL            string `json:"url,omitempty"` // the discovery URL
+	InitialCluster string `json:"initialCluster,omitempty"`
+	Token          string `json:"token,omitempty"`
+	Peer           string `json:"peer,omitempty"` // as what it registered: name=URL,...
+}
+
+// Disk is what is on a host's disk.
+type Disk struct {
+	Log   bool  // etcd has run: its write-ahead log is there
+	Proxy bool  // it is a proxy
+	Note  *Note // it is on its way to be a member
+}
+
+// ProxyDir is where a proxy remembers the members. etcd 2 did so there, too.
+func (s Settings) ProxyDir() string { return filepath.Join(s.DataDir, "proxy") }
+
+func (s Settings) notePath() string { return filepath.Join(s.DataDir, "fleet", "join.json") }
+
+// HasLog reports whether etcd has run here.
+func (s Settings) HasLog() bool { return wal.Exist(s.WALDir) }
+
+// ReadDisk looks at what is there.
+func (s Settings) ReadDisk() (Disk, error) {
+	d := Disk{Log: s.HasLog()}
+	switch entries, err := os.ReadDir(s.ProxyDir()); {
+	case err == nil:
+		d.Proxy = len(entries) > 0
+	case !errors.Is(err, fs.ErrNotExist):
+		return d, err
+	}
+	text, err := os.ReadFile(s.notePath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, nil
+	}
+	if err != nil {
+		return d, err
+	}
+	d.Note = new(Note)
+	if err := json.Unmarshal(text, d.Note); err != nil {
+		return d, &Refusal{fmt.Errorf("%s, which says how far this host has joined its cluster, is damaged (%w): "+
+			"if etcd never ran here, remove it, and give this host a peer URL of its own that nobody has registered", s.notePath(), err)}
+	}
+	return d, nil
+}
+
+// WriteNote writes the note down, for good when it returns.
+func (s Settings) WriteNote(n Note) error {
+	text, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(s.notePath())
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".join-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // what a failure leaves
+	_, err = f.Write(append(text, '\n'))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), s.notePath()); err != nil {
+		return err
+	}
+	// The directories themselves are new, too.
+	return errors.Join(syncDir(dir), syncDir(s.DataDir), syncDir(filepath.Dir(s.DataDir)))
+}
+
+// RemoveNote forgets: etcd's own log is there.
+func (s Settings) RemoveNote() error {
+	dir := filepath.Dir(s.notePath())
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return syncDir(s.DataDir)
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,175 @@
+package member
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fleet-project/fleet/discovery"
+	"github.com/sirupsen/logrus"
+)
+
+// Options are what Run needs.
+type Options struct {
+	Args, Environ []string
+	Lookup        Lookup     // this host's addresses
+	Proxy         ServeProxy // when this host is none of the members
+	// Etcd runs etcd's main program, with changes to the environment: "" unsets a
+	// variable. It ends with the process.
+	Etcd func(args []string, environ map[string]string)
+	Log  logrus.FieldLogger
+	// Status is told in a line what this host does.
+	Status func(string)
+	// Patience is how long to wait for an address that the environment uses: 1
+	// minute. At boot, the network takes its time.
+	Patience time.Duration
+}
+
+type runner struct{ Options }
+
+// Run does what this host is to do in its etcd cluster, until ctx ends, or the
+// process if it is etcd.
+func Run(ctx context.Context, opts Options) error {
+	r := &runner{opts}
+	s, err := r.settings(ctx)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	disk := Disk{}
+	if s.ConfigFile == "" {
+		if disk, err = s.ReadDisk(); err != nil {
+			return err
+		}
+	}
+	role, err := Decide(s, disk)
+	if err != nil {
+		return err
+	}
+	switch role {
+	case RunNoted:
+		s, err = s.noted(disk.Note)
+	case RunProxy:
+		return stopped(ctx, r.proxy(ctx, s, disk, nil))
+	case RunJoin:
+		s, err = r.join(ctx, s, disk.Note)
+		if full := (*discovery.FullError)(nil); errors.As(err, &full) {
+			return stopped(ctx, r.full(ctx, s, full))
+		}
+	case RunAlone:
+		r.Log.Warn("nothing says who the members are (ETCD_DISCOVERY, ETCD_INITIAL_CLUSTER, ETCD_DISCOVERY_SRV): this host is a cluster of its own")
+	}
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	return r.etcd(ctx, s, disk)
+}
+
+// stopped is no error.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// progress tells the log and systemd's status.
+func (r *runner) progress(text string) {
+	r.Log.Info(text)
+	r.Status(text)
+}
+
+// settings reads the environment, and waits if it needs an address that isn't
+// there yet.
+func (r *runner) settings(ctx context.Context) (Settings, error) {
+	end := time.After(cmp.Or(r.Patience, time.Minute))
+	for said := ""; ; {
+		s, warnings, err := Parse(r.Args, r.Environ, r.Lookup)
+		var missing *AddressError
+		if !errors.As(err, &missing) {
+			for _, w := range warnings {
+				r.Log.Warn(w)
+			}
+			return s, err
+		}
+		if text := err.Error(); text != said {
+			said = text
+			r.progress(text + "; waiting for it")
+		}
+		select {
+		case <-time.After(time.Second): // routes come without a word
+		case <-end:
+			return s, err
+		case <-ctx.Done():
+			return s, err
+		}
+	}
+}
+
+// noted are the settings with the members that the note tells.
+func (s Settings) noted(n *Note) (Settings, error) {
+	if me := s.peer().Value(); n.Phase == PhaseComplete && n.Peer != me {
+		return s, refuse("this host has joined a cluster as %s, and is now %s: the others know the first. Give it back what it had", n.Peer, me)
+	}
+	return s.WithMembers(n.InitialCluster, n.Token, n.Phase == PhaseLearner), nil
+}
+
+// full makes a proxy of a host that is none of the members, if it may be one.
+func (r *runner) full(ctx context.Context, s Settings, full *discovery.FullError) error {
+	if s.Discovery.Fallback == FallbackExit || s.Proxy == ProxyOff {
+		return refuse("%w. By ETCD_DISCOVERY_FALLBACK=exit or ETCD_PROXY=off this host must not be a proxy of it: let it be one; or make a new URL, for a new cluster", full)
+	}
+	peers, err := peersOf(full.Cluster)
+	if err != nil {
+		return err
+	}
+	r.progress(fmt.Sprintf("the cluster is full (%s): this host is a proxy of it", full.Cluster.InitialCluster()))
+	return r.proxy(ctx, s, Disk{}, peers)
+}
+
+// proxy serves one.
+func (r *runner) proxy(ctx context.Context, s Settings, disk Disk, peers []string) error {
+	opts := ProxyOptions{Settings: s, Dir: s.ProxyDir(), PeerURLs: peers, URL: s.Discovery.URL}
+	return r.Proxy(ctx, opts)
+}
+
+// etcd runs etcd, and sees to it that a host that has run it once isn't taken
+// for one that never did.
+func (r *runner) etcd(ctx context.Context, s Settings, disk Disk) error {
+	args, environ := s.Command()
+	if s.ConfigFile == "" {
+		if disk.Log && disk.Note != nil && disk.Note.Phase != PhaseLearner {
+			if err := s.RemoveNote(); err != nil {
+				return err
+			}
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.forget(ctx, s)
+		}()
+		defer func() { cancel(); <-done }()
+	}
+	r.Status("etcd runs")
+	r.Etcd(args, environ)
+	return nil
+}
+
+// forget removes the note as soon as etcd has its own log.
+func (r *runner) forget(ctx context.Context, s Settings) {
+	for !s.HasLog() {
+		select {
+		case <-time.After(50 * time.Millisecond): // etcd doesn't tell
+		case <-ctx.Done():
+			return
+		}
+	}
+	if disk, err := s.ReadDisk(); err != nil || disk.Note == nil || disk.Note.Phase == PhaseLearner {
+		return
+	}
+	if err := s.RemoveNote(); err != nil {
+		r.Log.WithError(err).Warn("cannot forget how this host joined")
+	}
+}
