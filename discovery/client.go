@@ -50,23 +50,30 @@ func newClient(opts Options) (*client, error) {
 	}
 	return &client{
 		base: &url.URL{Scheme: u.Scheme, Host: u.Host}, key: key,
-		http:    &http.Client{Transport: transport, CheckRedirect: keepMethod},
+		http:    &http.Client{Transport: transport, CheckRedirect: asIs},
 		request: opts.Request, poll: opts.Poll,
 	}, nil
 }
 
-// errRedirect is not to be tried again.
-var errRedirect = errors.New("it redirects")
+// asIs leaves redirects to do: it keeps the method, and what is sent with it.
+func asIs(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// keepMethod refuses a redirect that would turn a PUT into a GET.
-func keepMethod(req *http.Request, via []*http.Request) error {
-	if req.Method != via[0].Method {
-		return fmt.Errorf("%w: %s to %s, which would turn a %s into a %s: use that service's own URL", errRedirect, via[0].URL, req.URL, via[0].Method, req.Method)
+// redirected is where an answer sends us; nil if nowhere.
+func redirected(resp *http.Response) (*url.URL, error) {
+	if resp.StatusCode/100 != 3 {
+		return nil, nil
 	}
-	if len(via) > 10 {
-		return fmt.Errorf("%w more than ten times: is the URL right?", errRedirect)
+	to, err := resp.Location()
+	if err != nil {
+		return nil, fmt.Errorf("it answers %s, but not where to: is the URL right?", resp.Status)
 	}
-	return nil
+	if to.Scheme != "http" && to.Scheme != "https" {
+		return nil, fmt.Errorf("it redirects to %s: is the URL right?", to.Redacted())
+	}
+	if resp.Request.URL.Scheme == "https" && to.Scheme != "https" {
+		return nil, fmt.Errorf("it redirects to %s, away from https, which would give the URL away: give all hosts the URL that is meant", to.Redacted())
+	}
+	return to, nil
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }
@@ -80,30 +87,49 @@ func (c *client) do(ctx context.Context, limit time.Duration, method, key string
 	defer cancel()
 	u := *c.base
 	u.Path, u.RawQuery = path.Join(c.key, key), query.Encode()
+	for range maxRedirects {
+		resp, text, err := c.ask(ctx, method, &u, form)
+		if err != nil {
+			return nil, 0, err
+		}
+		to, err := redirected(resp)
+		if err != nil {
+			return nil, 0, err
+		}
+		if to == nil {
+			return c.read(resp, text)
+		}
+		u = *to
+	}
+	return nil, 0, fmt.Errorf("it redirects more than %d times, at last to %s: is the URL right?", maxRedirects, u.Redacted())
+}
+
+// maxRedirects is as many as etcd's client follows.
+const maxRedirects = 10
+
+// ask sends one request, and reads its answer.
+func (c *client) ask(ctx context.Context, method string, u *url.URL, form url.Values) (*http.Response, []byte, error) {
 	var body io.Reader
 	if form != nil {
 		body = strings.NewReader(form.Encode())
 	}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	if form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	resp, err := c.http.Do(req)
-	if errors.Is(err, errRedirect) {
-		return nil, 0, err
-	}
 	if err != nil {
-		return nil, 0, temporary{err}
+		return nil, nil, temporary{err}
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, 0, temporary{fmt.Errorf("%s %s: the answer broke off: %w", method, u.Path, err)}
+		return nil, nil, temporary{fmt.Errorf("%s %s: the answer broke off: %w", method, u.Path, err)}
 	}
-	return c.read(resp, text)
+	return resp, text, nil
 }
 
 // read makes sense of an answer.
@@ -119,6 +145,9 @@ func (c *client) read(resp *http.Response, text []byte) (*Answer, uint64, error)
 		var f Failure
 		if json.Unmarshal(text, &f) == nil && f.Code != 0 {
 			return nil, f.Index, &f
+		}
+		if strings.HasPrefix(trimmed, "unable to ") { // discovery.etcd.io's, for all that went wrong there
+			return nil, 0, fmt.Errorf("%w (%s: %.200s)", ErrUnknownURL, resp.Status, trimmed)
 		}
 		return nil, 0, fmt.Errorf("it answers %s, not as a discovery service does: %.200q; is the URL right?", resp.Status, trimmed)
 	}

@@ -19,13 +19,14 @@ import (
 
 type discoveryOptions struct {
 	listen, dataDir, advertise string
+	certFile, keyFile          string
 	keepUnfinished, keep       time.Duration
 }
 
 func discoveryCommand() *cobra.Command {
 	var opts discoveryOptions
 	cmd := &cobra.Command{
-		Use:   "discovery --data-dir DIR [--listen HOST:PORT] [--advertise URL]",
+		Use:   "discovery --data-dir DIR [--listen HOST:PORT] [--advertise URL] [--cert-file FILE --key-file FILE]",
 		Short: "Serve the URLs at which the hosts of a new etcd cluster find each other",
 		Long: `fleetd discovery hands out URLs. All hosts of a new etcd cluster are given one
 (ETCD_DISCOVERY); each registers there, and once all have, each is told who the
@@ -37,13 +38,15 @@ A running cluster doesn't need it any more; hosts that come later ask it for the
 members, to be their proxies.`,
 		Example: `  fleetd discovery --listen 10.0.0.5:2381 --data-dir /var/lib/fleet-discovery
   curl -w '\n' 'http://10.0.0.5:2381/new?size=3'
-  curl -H 'Accept: text/plain' http://10.0.0.5:2381/TOKEN`,
+  curl http://10.0.0.5:2381/TOKEN`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDiscovery(cmd.Context(), opts) },
 	}
 	cmd.Flags().StringVar(&opts.listen, "listen", "127.0.0.1:2381", "where to listen: HOST:PORT")
 	cmd.Flags().StringVar(&opts.dataDir, "data-dir", "", "the directory that everything is kept in")
-	cmd.Flags().StringVar(&opts.advertise, "advertise", "", "what the URLs begin with, such as https://discovery.example.com (default: as the asker reached the service, by http)")
+	cmd.Flags().StringVar(&opts.advertise, "advertise", "", "what the URLs begin with, such as https://discovery.example.com (default: as the asker reached the service, or the proxy before it)")
+	cmd.Flags().StringVar(&opts.certFile, "cert-file", "", "serve HTTPS, with this certificate (PEM, intermediate ones included)")
+	cmd.Flags().StringVar(&opts.keyFile, "key-file", "", "the certificate's key")
 	cmd.Flags().DurationVar(&opts.keepUnfinished, "keep-unfinished", 7*24*time.Hour, "how long a URL works while members are missing")
 	cmd.Flags().DurationVar(&opts.keep, "keep", 365*24*time.Hour, "how long a URL works, from when it was made, once all members have joined")
 	return cmd
@@ -67,7 +70,7 @@ func runDiscovery(ctx context.Context, opts discoveryOptions) (err error) {
 	log := newLog(&config.Config{})
 	metrics := newRegistry()
 	serving := server.Options{
-		Store: store, Advertise: opts.advertise, Log: log,
+		Store: store, Advertise: opts.advertise, CertFile: opts.certFile, KeyFile: opts.keyFile, Log: log,
 		Registerer: metrics, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 	}
 	serving.Lifetime.Unfinished, serving.Lifetime.Complete = opts.keepUnfinished, opts.keep

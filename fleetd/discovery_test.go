@@ -36,6 +36,8 @@ func TestDiscoveryOptions(t *testing.T) {
 		{"unfinished ones for longer", func(o *discoveryOptions) { o.keepUnfinished = 2 * time.Hour }, "--keep", true},
 		{"no time", func(o *discoveryOptions) { o.keepUnfinished = 0 }, "--keep-unfinished", true},
 		{"a bad address", func(o *discoveryOptions) { o.advertise = "discovery" }, "--advertise discovery", false},
+		{"a certificate without a key", func(o *discoveryOptions) { o.certFile = "cert.pem" }, "--cert-file and --key-file belong together", false},
+		{"a certificate that isn't there", func(o *discoveryOptions) { o.certFile, o.keyFile = "/nonexistent/c", "/nonexistent/k" }, "/nonexistent/c", false},
 		{"a port that is taken", func(o *discoveryOptions) { o.listen = taken.Addr().String() }, "--listen " + taken.Addr().String(), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

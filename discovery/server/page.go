@@ -16,10 +16,11 @@ const (
 	kindHTML = "text/html"
 )
 
-// forPeople says which page an Accept header wants: what it names first. etcd
-// and curl name none, and get JSON.
-func forPeople(accept []string) string {
-	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+// forPeople says which page a request wants: what its Accept header names first.
+// etcd names none, and gets JSON, as does all that isn't known to be a person: one
+// types curl and the URL, and nothing more.
+func forPeople(r *http.Request) string {
+	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
 		kind, params, err := mime.ParseMediaType(part)
 		if err != nil || params["q"] == "0" {
 			continue
@@ -27,9 +28,12 @@ func forPeople(accept []string) string {
 		switch kind {
 		case kindText, kindHTML:
 			return kind
-		case "application/json", "*/*":
+		case "application/json":
 			return ""
 		}
+	}
+	if agent, _, _ := strings.Cut(r.UserAgent(), "/"); r.URL.RawQuery == "" && (strings.EqualFold(agent, "curl") || strings.EqualFold(agent, "wget")) {
+		return kindText
 	}
 	return ""
 }
@@ -38,12 +42,13 @@ func forPeople(accept []string) string {
 type view struct {
 	Summary, Next string
 	Rows          []row
+	Complete      bool
 }
 
 type row struct{ Place, Name, URLs, ID string }
 
 func (s *Server) viewOf(t token.Token) view {
-	v := view{Summary: fmt.Sprintf("%d of %d joined", len(t.Members), t.Size), Next: "Complete: hosts that come now become proxies."}
+	v := view{Summary: fmt.Sprintf("%d of %d joined", len(t.Members), t.Size), Complete: t.Complete(), Next: "Complete: hosts that come now become proxies."}
 	if !t.Complete() {
 		v.Summary += fmt.Sprintf("; waiting for %d more", t.Missing())
 		v.Next = "No host starts etcd before all have joined. Is one missing that should be here? On it: journalctl -u etcd2"
@@ -63,7 +68,7 @@ func (s *Server) viewOf(t token.Token) view {
 }
 
 var pageOf = template.Must(template.New("").Parse(`<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{{.Summary}}</title>
+<html lang="en"><head><meta charset="utf-8">{{if not .Complete}}<meta http-equiv="refresh" content="5">{{end}}<title>{{.Summary}}</title>
 <style>body{font-family:sans-serif;margin:2em}td,th{text-align:left;padding:.2em 1em .2em 0}</style></head>
 <body><h1>{{.Summary}}</h1>
 <table><tr><th>#</th><th>name</th><th>peer URLs</th><th>id</th></tr>

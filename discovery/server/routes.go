@@ -35,11 +35,12 @@ const (
 
 // find says what a path names. A slash at the end doesn't count.
 func find(path string) address {
-	switch path {
+	bare := strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/")
+	switch route := "/" + bare; route {
 	case routeHome, routeHealth, routeMetrics, routeNew:
-		return address{route: path}
+		return address{route: route}
 	}
-	first, rest, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
+	first, rest, _ := strings.Cut(bare, "/")
 	id, ok := token.ParseID(first)
 	if !ok {
 		return address{route: routeOther}
@@ -59,8 +60,8 @@ func find(path string) address {
 // methods lists what a route answers to.
 func methods(route string) []string {
 	switch route {
-	case routeNew:
-		return []string{http.MethodGet, http.MethodPost, http.MethodPut}
+	case routeNew: // with any that has an answer to put the URL into, as ever
+		return []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 	case routeMember:
 		return []string{http.MethodGet, http.MethodHead, http.MethodPut}
 	}
@@ -70,6 +71,7 @@ func methods(route string) []string {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &counted{ResponseWriter: w}
+	w.Header().Set("Cache-Control", "no-store") // what is true now; and a URL is for one asker
 	at := find(r.URL.Path)
 	defer s.metrics.count(at.route, r, c)
 	defer s.survive(c, r)
@@ -140,12 +142,9 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) error {
 		}
 		size = n
 	}
-	base := s.opts.Advertise
-	if base == "" {
-		base = "http://" + r.Host
-		if err := checkAdvertise(base); err != nil {
-			return &token.Refusal{Kind: token.BadValue, Why: "this service can't tell its own address from the Host header: start it with --advertise URL"}
-		}
+	base, err := s.base(r)
+	if err != nil {
+		return err
 	}
 	t, err := s.tokens.create(size, s.opts.Random)
 	if err != nil {
@@ -153,6 +152,33 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.opts.Log.Infof("a new token for %d members, asked for by %s", t.Size, r.RemoteAddr)
 	return text(w, base+"/"+string(t.ID))
+}
+
+// base is what URLs begin with: as the asker reached us, perhaps by a proxy that
+// tells so. Nobody else sees what an asker says of himself here.
+func (s *Server) base(r *http.Request) (string, error) {
+	if s.opts.Advertise != "" {
+		return s.opts.Advertise, nil
+	}
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	scheme = strings.ToLower(forwarded(r, "X-Forwarded-Proto", scheme))
+	base := scheme + "://" + forwarded(r, "X-Forwarded-Host", r.Host)
+	if checkAdvertise(base) != nil {
+		return "", &token.Refusal{Kind: token.BadValue, Why: "this service can't tell its own address from the Host header: start it with --advertise URL"}
+	}
+	return base, nil
+}
+
+// forwarded is what the outermost proxy says, or else what we see.
+func forwarded(r *http.Request, header, otherwise string) string {
+	first, _, _ := strings.Cut(r.Header.Get(header), ",")
+	if first = strings.TrimSpace(first); first != "" {
+		return first
+	}
+	return otherwise
 }
 
 // get answers with what a key holds, or waits for it to change.
@@ -178,8 +204,8 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, at address) error {
 		}
 		return s.answer(w, http.StatusOK, t.Index(), &discovery.Answer{Action: "get", Node: memberNode(t.ID, m, index)})
 	}
-	w.Header().Set("Vary", "Accept")
-	if kind := forPeople(r.Header.Values("Accept")); kind != "" {
+	w.Header().Set("Vary", "Accept, User-Agent")
+	if kind := forPeople(r); kind != "" {
 		return s.page(w, kind, t)
 	}
 	return s.answer(w, http.StatusOK, t.Index(), &discovery.Answer{Action: "get", Node: tokenNode(t)})

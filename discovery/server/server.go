@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +26,9 @@ import (
 // Options say how to serve. What is zero has a default, but for Store.
 type Options struct {
 	Store     *Store
-	Advertise string         // what URLs begin with; by default as the asker reached us
+	Advertise string // what URLs begin with; by default as the asker reached us
+	CertFile  string // with KeyFile: serve HTTPS with this certificate; read again when it is renewed
+	KeyFile   string
 	Lifetime  token.Lifetime // by default 7 days, and a year once complete
 	Tokens    int            // how many may be alive at once: 10,000
 	Waits     int            // how many requests may wait at once: 4,096
@@ -57,6 +60,7 @@ type Server struct {
 	waits   waits
 	metrics metrics
 	ending  chan struct{} // closed when Serve is about to return
+	tls     *tls.Config   // nil: plain HTTP
 }
 
 // New reads the store.
@@ -84,11 +88,15 @@ func New(opts Options) (*Server, error) {
 	if opts.Log == nil {
 		opts.Log = logrus.NewEntry(logrus.StandardLogger())
 	}
+	secure, err := tlsOf(opts.CertFile, opts.KeyFile, opts.Log)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		opts:   opts,
 		tokens: &tokens{store: opts.Store, lifetime: opts.Lifetime, most: opts.Tokens, now: opts.Now},
 		waits:  waits{most: cmp.Or(opts.Waits, 4096), each: cmp.Or(opts.WaitsEach, 128), of: map[token.ID]int{}},
-		ending: make(chan struct{}),
+		ending: make(chan struct{}), tls: secure,
 	}
 	if err := s.tokens.load(); err != nil {
 		return nil, err
@@ -116,6 +124,7 @@ const sweepEvery = 10 * time.Minute
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler: s, ReadHeaderTimeout: s.opts.Patience.Header, IdleTimeout: s.opts.Patience.Idle, MaxHeaderBytes: 16 << 10,
+		TLSConfig: s.tls,
 	}
 	sweeping, stopSweeping := context.WithCancel(ctx)
 	swept := make(chan struct{})
@@ -133,7 +142,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			h.Close()
 		}
 	})
-	err := h.Serve(l)
+	var err error
+	if s.tls != nil {
+		err = h.ServeTLS(l, "", "")
+	} else {
+		err = h.Serve(l)
+	}
 	if !stop() {
 		<-stopped
 	}

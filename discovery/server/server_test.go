@@ -86,16 +86,20 @@ func (s *service) pass(d time.Duration) {
 	s.now = s.now.Add(d)
 }
 
-// ask sends a request as text: METHOD PATH [FORM].
-func (s *service) ask(line string, accept ...string) *httptest.ResponseRecorder {
+// ask sends a request as text: METHOD PATH [FORM], with further headers.
+func (s *service) ask(line string, headers ...string) *httptest.ResponseRecorder {
 	parts := append(strings.SplitN(line, " ", 3), "")
 	req := httptest.NewRequest(parts[0], parts[1], strings.NewReader(parts[2]))
 	req.Host = "discovery:2381"
 	if parts[2] != "" {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	for _, a := range accept {
-		req.Header.Add("Accept", a)
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Add(name, value)
+		if name == "Host" {
+			req.Host = value
+		}
 	}
 	w := httptest.NewRecorder()
 	s.server.ServeHTTP(w, req)
@@ -282,5 +286,35 @@ func TestAdvertise(t *testing.T) {
 		if _, err := server.New(server.Options{Store: s.store, Advertise: bad}); err == nil {
 			t.Errorf("%s was taken", bad)
 		}
+	}
+}
+
+// Without --advertise, URLs begin as the asker, or the proxy before us, was asked.
+func TestURLsBeginAsTheAskerReachedUs(t *testing.T) {
+	s := newService(t, server.Options{})
+	for _, tc := range []struct {
+		name    string
+		headers []string
+		want    string // "": refused
+	}{
+		{"by a name", []string{"Host: discovery.example.com"}, "http://discovery.example.com/"},
+		{"by an address", []string{"Host: [fd00::1]:2381"}, "http://[fd00::1]:2381/"},
+		{"by a proxy that speaks https", []string{"Host: d.example.com", "X-Forwarded-Proto: https"}, "https://d.example.com/"},
+		{"by two proxies", []string{"Host: 10.0.0.5:2381", "X-Forwarded-Host: d.example.com, inner", "X-Forwarded-Proto: HTTPS, http"}, "https://d.example.com/"},
+		{"no host", []string{"Host: "}, ""},
+		{"a host that is none", []string{"Host: a b"}, ""},
+		{"a path", []string{"X-Forwarded-Host: d.example.com/evil"}, ""},
+		{"another protocol", []string{"X-Forwarded-Proto: javascript"}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := s.ask("GET /new", tc.headers...)
+			if tc.want == "" {
+				if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "--advertise") {
+					t.Errorf("%d %s", w.Code, w.Body)
+				}
+			} else if !strings.HasPrefix(w.Body.String(), tc.want+"0000") || w.Header().Get("Cache-Control") != "no-store" {
+				t.Errorf("%d %s %v", w.Code, w.Body, w.Header())
+			}
+		})
 	}
 }

@@ -17,8 +17,8 @@ import (
 var update = flag.Bool("update", false, "write the transcripts anew")
 
 // testdata/*.txt is what goes over the wire: requests after >, answers after <. A
-// line of "= restart" restarts the service; TOKEN is the last one that was given out. What
-// a request accepts stands after a |.
+// line of "= restart" restarts the service; TOKEN is the last one that was given out.
+// A request's further headers stand after a |, each.
 func TestTranscripts(t *testing.T) {
 	files, err := os.ReadDir("testdata")
 	if err != nil {
@@ -68,12 +68,8 @@ func play(t *testing.T, script string) string {
 		if !ok {
 			continue
 		}
-		request, accept, _ := strings.Cut(sent, " | ")
-		var accepts []string
-		if accept != "" {
-			accepts = []string{accept}
-		}
-		w := s.ask(strings.ReplaceAll(request, "TOKEN", last), accepts...)
+		parts := strings.Split(strings.ReplaceAll(sent, "TOKEN", last), " | ")
+		w := s.ask(parts[0], parts[1:]...)
 		if path, ok := strings.CutPrefix(w.Body.String(), "http://discovery:2381/"); ok {
 			last = path
 		}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // MemberID names a member: etcd's own id of it, in hexadecimal without leading
@@ -52,6 +54,9 @@ func ParsePeer(value string) (Peer, error) {
 	var p Peer
 	if len(value) > maxValue {
 		return p, fmt.Errorf("a member's name and URLs are longer than %d bytes", maxValue)
+	}
+	if !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return p, fmt.Errorf("%q has bytes in it that can't be shown", value) // on terminals, in logs
 	}
 	for part := range strings.SplitSeq(value, ",") {
 		name, text, ok := strings.Cut(part, "=")
