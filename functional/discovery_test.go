@@ -1,195 +1,228 @@
 package functional
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/fleet-project/fleet/discovery"
 	"github.com/fleet-project/fleet/discovery/token"
-	"github.com/fleet-project/fleet/functional/cluster"
 )
 
-// program is a process of this machine's, with what it says.
-type program struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
+// loopback is a network of a test's own: no port there can be taken.
+func loopback() string { return fmt.Sprintf("127.%d.%d.", 64+rand.IntN(128), rand.IntN(256)) }
 
-	mu   sync.Mutex
-	said bytes.Buffer
+// oldEtcds is real etcds that resolve discovery URLs themselves, and a service of ours.
+type oldEtcds struct {
+	t       *testing.T
+	ctx     context.Context
+	etcd    string // the program
+	network string
+	data    string
 }
 
-// Write takes what it says.
-func (p *program) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.said.Write(b)
-}
-
-func (p *program) log() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.said.String()
-}
-
-func (p *program) kill() {
-	_ = p.cmd.Process.Kill() // it may have ended by itself
-	<-p.done
-}
-
-// launch starts a program, and has it killed at the test's end.
-func launch(t *testing.T, argv ...string) *program {
-	t.Helper()
-	p := &program{cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = p, p
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(p.done)
-		_ = p.cmd.Wait() // what it said tells how it ended
-	}()
-	t.Cleanup(p.kill)
+// serve starts the service.
+func (o *oldEtcds) serve() *program {
+	o.t.Helper()
+	p := launch(o.t, "../bin/fleetd", "discovery", "--listen", o.network+"9:2381", "--data-dir", o.data)
+	await(o.t, o.ctx, "the service", func() (bool, string) {
+		_, err := getText(o.ctx, "http://"+o.network+"9:2381/health")
+		return err == nil, p.log()
+	})
 	return p
 }
 
-func getText(ctx context.Context, url string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// url makes a discovery URL.
+func (o *oldEtcds) url(size int) string {
+	o.t.Helper()
+	url, err := getText(o.ctx, fmt.Sprintf("http://%s9:2381/new?size=%d", o.network, size))
 	if err != nil {
-		return "", err
+		o.t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", resp.Status, body)
-	}
-	return string(body), err
+	return url
 }
 
-// The real etcd 3.5, which resolves discovery URLs itself, takes ours: three form
-// a cluster though the service is killed meanwhile, a fourth becomes a proxy, and
-// one that lost its data doesn't get in again. Our own client finds the same.
+func (o *oldEtcds) peer(n int) string { return fmt.Sprintf("http://%s%d:2380", o.network, n) }
+
+// start starts an etcd without data. What flags say comes after what is usual, and wins.
+func (o *oldEtcds) start(n int, flags ...string) *program {
+	o.t.Helper()
+	client, peer := fmt.Sprintf("http://%s%d:2379", o.network, n), o.peer(n)
+	return launch(o.t, append([]string{o.etcd, "--name", fmt.Sprint("n", n), "--data-dir", o.t.TempDir(),
+		"--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer}, flags...)...)
+}
+
+// joined waits until so many have registered, and checks that their ids are as
+// our own client makes them.
+func (o *oldEtcds) joined(url string, want int) {
+	o.t.Helper()
+	await(o.t, o.ctx, fmt.Sprint(want, " members"), func() (bool, string) {
+		var a discovery.Answer
+		text, err := getText(o.ctx, url)
+		if err != nil || json.Unmarshal([]byte(text), &a) != nil || len(a.Node.Nodes) != want {
+			return false, text
+		}
+		for _, n := range a.Node.Nodes {
+			p, err := token.ParsePeer(*n.Value)
+			if err != nil || !strings.HasSuffix(n.Key, "/"+string(token.IDOf(p.URLs, url))) {
+				o.t.Errorf("etcd's member %s is %s, whose id we think is %s (%v)", n.Key, *n.Value, token.IDOf(p.URLs, url), err)
+			}
+		}
+		return true, ""
+	})
+}
+
+func (o *oldEtcds) healthy(n int, of *program) {
+	o.t.Helper()
+	await(o.t, o.ctx, fmt.Sprint("etcd ", n), func() (bool, string) {
+		text, err := getText(o.ctx, fmt.Sprintf("http://%s%d:2379/health", o.network, n))
+		return err == nil && strings.Contains(text, `"health":"true"`), of.log()
+	})
+}
+
+// ends waits until an etcd gives up, and checks that it says one of these.
+func (o *oldEtcds) ends(who string, p *program, says ...string) {
+	o.t.Helper()
+	select {
+	case <-p.done:
+	case <-o.ctx.Done():
+		o.t.Fatalf("%s runs: %s", who, p.log())
+	}
+	for _, s := range says {
+		if strings.Contains(p.log(), s) {
+			return
+		}
+	}
+	o.t.Errorf("%s does not say %q: %s", who, says, p.log())
+}
+
+// join is our own client's part.
+func (o *oldEtcds) join(n int, url string) (discovery.Cluster, error) {
+	return discovery.Join(o.ctx, discovery.Options{URL: url, Name: fmt.Sprint("n", n), PeerURLs: []string{o.peer(n)}})
+}
+
+// The real etcds which resolve discovery URLs themselves take ours: three form a
+// cluster though the service is killed meanwhile, duplicates and a member that
+// lost its data are refused, and a fourth finds it full. Our own client finds the same.
 func TestOldEtcdFormsByOurURL(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	dir, err := buildFleet1()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Loopback addresses of its own: no port can be taken.
-	network := fmt.Sprintf("127.%d.%d.", 64+rand.IntN(128), rand.IntN(256))
-	service, data := "http://"+network+"9:2381", t.TempDir()
-	serve := func() *program {
-		p := launch(t, "../bin/fleetd", "discovery", "--listen", network+"9:2381", "--data-dir", data)
-		await(t, ctx, "the service", func() (bool, string) {
-			_, err := getText(ctx, service+"/health")
-			return err == nil, p.log()
+	for _, version := range []struct {
+		name  string
+		build func() (string, error)
+		proxy bool // what one becomes that finds the cluster full
+	}{
+		{"3.5", buildFleet1, true},
+		{"3.6", func() (string, error) {
+			return buildOnce("etcd36", []built{{"etcd36", "etcd", "go.etcd.io/etcd/server/v3"}})
+		}, false},
+	} {
+		t.Run(version.name, func(t *testing.T) {
+			t.Parallel()
+			dir, err := version.build()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			defer cancel()
+			o := &oldEtcds{t: t, ctx: ctx, etcd: filepath.Join(dir, "etcd"), network: loopback(), data: t.TempDir()}
+			o.form(version.proxy)
 		})
-		return p
 	}
-	first := serve()
-	url, err := getText(ctx, service+"/new?size=3")
-	if err != nil {
-		t.Fatal(err)
-	}
+}
+
+func (o *oldEtcds) form(proxy bool) {
+	t := o.t
+	first := o.serve()
+	url := o.url(3)
 	t.Logf("the URL: %s", url)
-	start := func(n int, flags ...string) *program {
-		client, peer := fmt.Sprintf("http://%s%d:2379", network, n), fmt.Sprintf("http://%s%d:2380", network, n)
-		return launch(t, append([]string{filepath.Join(dir, "etcd"), "--name", fmt.Sprint("n", n), "--data-dir", t.TempDir(),
-			"--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer}, flags...)...)
-	}
-	etcd := func(n int) *program { return start(n, "--discovery", url) }
-	joined := func(want int) {
-		t.Helper()
-		await(t, ctx, fmt.Sprint(want, " members"), func() (bool, string) {
-			var a discovery.Answer
-			text, err := getText(ctx, url)
-			if err != nil || json.Unmarshal([]byte(text), &a) != nil || len(a.Node.Nodes) != want {
-				return false, text
-			}
-			for _, n := range a.Node.Nodes {
-				p, err := token.ParsePeer(*n.Value)
-				if err != nil || !strings.HasSuffix(n.Key, "/"+string(token.IDOf(p.URLs, url))) {
-					t.Errorf("etcd's member %s is %s, whose id we think is %s (%v)", n.Key, *n.Value, token.IDOf(p.URLs, url), err)
-				}
-			}
-			return true, ""
-		})
-	}
-	healthy := func(n int, of *program) {
-		t.Helper()
-		await(t, ctx, fmt.Sprint("etcd ", n), func() (bool, string) {
-			text, err := getText(ctx, fmt.Sprintf("http://%s%d:2379/health", network, n))
-			return err == nil && strings.Contains(text, `"health":"true"`), of.log()
-		})
-	}
-	members := []*program{etcd(1), etcd(2)}
-	joined(2)
+	members := []*program{o.start(1, "--discovery", url), o.start(2, "--discovery", url)}
+	o.joined(url, 2)
+	o.ends("one with another's peer URL", o.start(5, "--discovery", url, "--initial-advertise-peer-urls", o.peer(1)), "duplicate id", "previously registered")
+	o.ends("one with another's name", o.start(6, "--discovery", url, "--name", "n1"), "the name n1 is member")
 	first.kill()
-	serve()
-	joined(2)
-	members = append(members, etcd(3))
+	o.serve()
+	o.joined(url, 2)
+	members = append(members, o.start(3, "--discovery", url))
 	for i, p := range members {
-		healthy(i+1, p)
+		o.healthy(i+1, p)
 	}
-	joined(3)
-	healthy(4, etcd(4)) // as a proxy: it has no other way to be
+	o.joined(url, 3)
+	if fourth := o.start(4, "--discovery", url); proxy {
+		o.healthy(4, fourth) // as a proxy: it has no other way to be
+	} else {
+		o.ends("the fourth", fourth, "cluster is full")
+	}
 
 	members[0].kill()
-	again := etcd(1)
-	select {
-	case <-again.done:
-	case <-ctx.Done():
-		t.Fatalf("it runs, without its data: %s", again.log())
-	}
-	if log := again.log(); !strings.Contains(log, "duplicate id") && !strings.Contains(log, "already been bootstrapped") {
-		t.Errorf("a member that lost its data: %s", log)
-	}
-	healthy(2, members[1])
+	o.ends("a member that lost its data", o.start(1, "--discovery", url), "duplicate id", "already been bootstrapped", "previously registered")
+	o.healthy(2, members[1])
 
-	ours := func(n int, url string) (discovery.Cluster, error) {
-		return discovery.Join(ctx, discovery.Options{URL: url, Name: fmt.Sprint("n", n), PeerURLs: []string{fmt.Sprintf("http://%s%d:2380", network, n)}})
-	}
-	_, err = ours(5, url)
+	_, err := o.join(7, url)
 	if full := (*discovery.FullError)(nil); !errors.As(err, &full) || len(full.Cluster.Members) != 3 {
 		t.Errorf("our own client as the fifth: %v", err)
 	}
 
 	// Beside one that resolves the URL itself, one that our client resolves it for:
 	// they are one cluster only if they agree on all ids.
-	mixed, err := getText(ctx, service+"/new?size=2")
+	mixed := o.url(2)
+	itself := o.start(7, "--discovery", mixed)
+	found, err := o.join(8, mixed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	itself := start(6, "--discovery", mixed)
-	found, err := ours(7, mixed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	told := start(7, "--initial-cluster", found.InitialCluster(), "--initial-cluster-token", found.Token)
-	healthy(6, itself)
-	healthy(7, told)
+	told := o.start(8, "--initial-cluster", found.InitialCluster(), "--initial-cluster-token", found.Token)
+	o.healthy(7, itself)
+	o.healthy(8, told)
 }
 
-func await(t *testing.T, ctx context.Context, what string, ok func() (bool, string)) {
-	t.Helper()
-	if err := cluster.Await(ctx, what, ok); err != nil {
-		t.Fatal(err)
+// The service is killed whenever two hosts are about to register: some of what
+// they send comes through, some answers don't. All agree on the members in the end.
+func TestDiscoveryIsKilledAtEachRegistration(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	o := &oldEtcds{t: t, ctx: ctx, network: loopback(), data: t.TempDir()}
+	service := o.serve()
+	const size = 21
+	url := o.url(size)
+	type result struct {
+		cluster discovery.Cluster
+		err     error
+	}
+	results, registering := make(chan result, size), make(chan struct{}, size)
+	for n := range size {
+		go func() {
+			c, err := discovery.Join(ctx, discovery.Options{
+				URL: url, Name: fmt.Sprint("n", n), PeerURLs: []string{fmt.Sprintf("http://10.0.0.%d:2380", n+1)},
+				BeforeRegister: func() error { registering <- struct{}{}; return nil },
+				Backoff:        discovery.Backoff{First: 10 * time.Millisecond, Most: 100 * time.Millisecond},
+			})
+			results <- result{c, err}
+		}()
+		if n%2 == 1 {
+			for range 2 {
+				<-registering
+			}
+			service.kill()
+			service = o.serve()
+		}
+	}
+	first := ""
+	for range size {
+		r := <-results
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		if first == "" {
+			first = r.cluster.InitialCluster()
+		}
+		if len(r.cluster.Members) != size || r.cluster.InitialCluster() != first {
+			t.Errorf("one was told %v, another %s", r.cluster, first)
+		}
 	}
 }

@@ -2,13 +2,9 @@ package functional
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -40,46 +36,11 @@ var fleet1Programs = sync.OnceValues(func() (map[string]platform.File, error) {
 })
 
 func buildFleet1() (dir string, err error) {
-	key := sha256.New()
-	fmt.Fprintln(key, runtime.Version())
-	for _, name := range []string{"fleet1/go.mod", "fleet1/go.sum", "fleet1/etcd/go.mod", "fleet1/etcd/go.sum"} {
-		content, err := os.ReadFile(name)
-		if err != nil {
-			return "", err
-		}
-		key.Write(content)
-	}
-	cache, err := platform.CacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(cache, fmt.Sprintf("fleet1-%.6x", key.Sum(nil)))
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	temp, err := os.MkdirTemp(cache, "fleet1-new-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(temp)
-	for _, b := range [][3]string{ // module, program, package
+	return buildOnce("fleet1", []built{
 		{"fleet1", "fleetd", "github.com/coreos/fleet"},
 		{"fleet1", "fleetctl", "github.com/coreos/fleet/fleetctl"},
 		{"fleet1/etcd", "etcd", "go.etcd.io/etcd/server/v3"},
-	} {
-		cmd := exec.Command("go", "build", "-C", b[0], "-trimpath", "-ldflags", "-s -w -X github.com/coreos/fleet/version.Version=v1.0.0",
-			"-o", filepath.Join(temp, b[1]), b[2])
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("building fleet 1.0's %s: %w\n%s", b[1], err, out)
-		}
-	}
-	if err := os.Rename(temp, dir); err != nil && !errors.Is(err, os.ErrExist) {
-		if _, other := os.Stat(dir); other != nil { // nobody else was quicker
-			return "", err
-		}
-	}
-	return dir, nil
+	})
 }
 
 // fleet1Cluster is the cluster of fleet 1.0 of all tests that leave it one.
