@@ -13,6 +13,7 @@ import (
 
 	"github.com/fleet-project/fleet/discovery"
 	"github.com/fleet-project/fleet/discovery/token"
+	"github.com/fleet-project/fleet/functional/cluster"
 )
 
 // loopback is a network of a test's own: no port there can be taken.
@@ -28,20 +29,20 @@ type oldEtcds struct {
 }
 
 // serve starts the service.
-func (o *oldEtcds) serve() *program {
+func (o *oldEtcds) serve() *cluster.Program {
 	o.t.Helper()
-	p := launch(o.t, "../bin/fleetd", "discovery", "--listen", o.network+"9:2381", "--data-dir", o.data)
-	await(o.t, o.ctx, "the service", func() (bool, string) {
-		_, err := getText(o.ctx, "http://"+o.network+"9:2381/health")
-		return err == nil, p.log()
-	})
+	p, err := cluster.LaunchDiscovery(o.ctx, o.network+"9:2381", o.data)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.t.Cleanup(p.Kill)
 	return p
 }
 
 // url makes a discovery URL.
 func (o *oldEtcds) url(size int) string {
 	o.t.Helper()
-	url, err := getText(o.ctx, fmt.Sprintf("http://%s9:2381/new?size=%d", o.network, size))
+	url, err := cluster.Get(o.ctx, fmt.Sprintf("http://%s9:2381/new?size=%d", o.network, size))
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -51,20 +52,25 @@ func (o *oldEtcds) url(size int) string {
 func (o *oldEtcds) peer(n int) string { return fmt.Sprintf("http://%s%d:2380", o.network, n) }
 
 // start starts an etcd without data. What flags say comes after what is usual, and wins.
-func (o *oldEtcds) start(n int, flags ...string) *program {
+func (o *oldEtcds) start(n int, flags ...string) *cluster.Program {
 	o.t.Helper()
 	client, peer := fmt.Sprintf("http://%s%d:2379", o.network, n), o.peer(n)
-	return launch(o.t, append([]string{o.etcd, "--name", fmt.Sprint("n", n), "--data-dir", o.t.TempDir(),
+	p, err := cluster.Launch(append([]string{o.etcd, "--name", fmt.Sprint("n", n), "--data-dir", o.t.TempDir(),
 		"--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer}, flags...)...)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.t.Cleanup(p.Kill)
+	return p
 }
 
 // joined waits until so many have registered, and checks that their ids are as
 // our own client makes them.
 func (o *oldEtcds) joined(url string, want int) {
 	o.t.Helper()
-	await(o.t, o.ctx, fmt.Sprint(want, " members"), func() (bool, string) {
+	o.await(fmt.Sprint(want, " members"), func() (bool, string) {
 		var a discovery.Answer
-		text, err := getText(o.ctx, url)
+		text, err := cluster.Get(o.ctx, url)
 		if err != nil || json.Unmarshal([]byte(text), &a) != nil || len(a.Node.Nodes) != want {
 			return false, text
 		}
@@ -78,28 +84,35 @@ func (o *oldEtcds) joined(url string, want int) {
 	})
 }
 
-func (o *oldEtcds) healthy(n int, of *program) {
+func (o *oldEtcds) healthy(n int, of *cluster.Program) {
 	o.t.Helper()
-	await(o.t, o.ctx, fmt.Sprint("etcd ", n), func() (bool, string) {
-		text, err := getText(o.ctx, fmt.Sprintf("http://%s%d:2379/health", o.network, n))
-		return err == nil && strings.Contains(text, `"health":"true"`), of.log()
+	o.await(fmt.Sprint("etcd ", n), func() (bool, string) {
+		text, err := cluster.Get(o.ctx, fmt.Sprintf("http://%s%d:2379/health", o.network, n))
+		return err == nil && strings.Contains(text, `"health":"true"`), of.Log()
 	})
 }
 
+func (o *oldEtcds) await(what string, ok func() (bool, string)) {
+	o.t.Helper()
+	if err := cluster.Await(o.ctx, what, ok); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
 // ends waits until an etcd gives up, and checks that it says one of these.
-func (o *oldEtcds) ends(who string, p *program, says ...string) {
+func (o *oldEtcds) ends(who string, p *cluster.Program, says ...string) {
 	o.t.Helper()
 	select {
-	case <-p.done:
+	case <-p.Done:
 	case <-o.ctx.Done():
-		o.t.Fatalf("%s runs: %s", who, p.log())
+		o.t.Fatalf("%s runs: %s", who, p.Log())
 	}
 	for _, s := range says {
-		if strings.Contains(p.log(), s) {
+		if strings.Contains(p.Log(), s) {
 			return
 		}
 	}
-	o.t.Errorf("%s does not say %q: %s", who, says, p.log())
+	o.t.Errorf("%s does not say %q: %s", who, says, p.Log())
 }
 
 // join is our own client's part.
@@ -140,11 +153,11 @@ func (o *oldEtcds) form(proxy bool) {
 	first := o.serve()
 	url := o.url(3)
 	t.Logf("the URL: %s", url)
-	members := []*program{o.start(1, "--discovery", url), o.start(2, "--discovery", url)}
+	members := []*cluster.Program{o.start(1, "--discovery", url), o.start(2, "--discovery", url)}
 	o.joined(url, 2)
 	o.ends("one with another's peer URL", o.start(5, "--discovery", url, "--initial-advertise-peer-urls", o.peer(1)), "duplicate id", "previously registered")
 	o.ends("one with another's name", o.start(6, "--discovery", url, "--name", "n1"), "the name n1 is member")
-	first.kill()
+	first.Kill()
 	o.serve()
 	o.joined(url, 2)
 	members = append(members, o.start(3, "--discovery", url))
@@ -158,7 +171,7 @@ func (o *oldEtcds) form(proxy bool) {
 		o.ends("the fourth", fourth, "cluster is full")
 	}
 
-	members[0].kill()
+	members[0].Kill()
 	o.ends("a member that lost its data", o.start(1, "--discovery", url), "duplicate id", "already been bootstrapped", "previously registered")
 	o.healthy(2, members[1])
 
@@ -208,7 +221,7 @@ func TestDiscoveryIsKilledAtEachRegistration(t *testing.T) {
 			for range 2 {
 				<-registering
 			}
-			service.kill()
+			service.Kill()
 			service = o.serve()
 		}
 	}
