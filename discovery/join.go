@@ -63,17 +63,6 @@ func (c Cluster) InitialCluster() string {
 // Join registers this host, waits until all members have, and says who they are.
 // While the service can't be reached it tries again, until ctx ends.
 func Join(ctx context.Context, opts Options) (Cluster, error) {
-	opts.Request = cmp.Or(opts.Request, 10*time.Second)
-	opts.Poll = cmp.Or(opts.Poll, 5*time.Minute)
-	opts.Backoff = Backoff{First: cmp.Or(opts.Backoff.First, time.Second), Most: cmp.Or(opts.Backoff.Most, time.Minute)}
-	if opts.Progress == nil {
-		opts.Progress = func(string) {}
-	}
-	c, err := newClient(opts)
-	if err != nil {
-		return Cluster{}, err
-	}
-	defer c.close()
 	me := token.Peer{Name: opts.Name, URLs: opts.PeerURLs}
 	if err := token.CheckName(opts.Name); err != nil {
 		return Cluster{}, err
@@ -86,7 +75,29 @@ func Join(ctx context.Context, opts Options) (Cluster, error) {
 			return Cluster{}, err
 		}
 	}
-	j := &joining{Options: opts, client: c, id: string(token.IDOf(opts.PeerURLs, opts.URL)), value: me.Value(), seen: -1}
+	return run(ctx, &joining{Options: opts, id: string(token.IDOf(opts.PeerURLs, opts.URL)), value: me.Value()})
+}
+
+// Members waits until all members have joined, and says who they are. It does not
+// register.
+func Members(ctx context.Context, opts Options) (Cluster, error) {
+	return run(ctx, &joining{Options: opts, looksOn: true})
+}
+
+func run(ctx context.Context, j *joining) (Cluster, error) {
+	opts := &j.Options
+	opts.Request = cmp.Or(opts.Request, 10*time.Second)
+	opts.Poll = cmp.Or(opts.Poll, 5*time.Minute)
+	opts.Backoff = Backoff{First: cmp.Or(opts.Backoff.First, time.Second), Most: cmp.Or(opts.Backoff.Most, time.Minute)}
+	if opts.Progress == nil {
+		opts.Progress = func(string) {}
+	}
+	c, err := newClient(*opts)
+	if err != nil {
+		return Cluster{}, err
+	}
+	defer c.close()
+	j.client, j.seen = c, -1
 	cluster, err := j.run(ctx)
 	if full := (*FullError)(nil); err != nil && !errors.As(err, &full) {
 		err = fmt.Errorf("discovery %s: %w", opts.URL, err)
@@ -94,11 +105,12 @@ func Join(ctx context.Context, opts Options) (Cluster, error) {
 	return cluster, err
 }
 
-// joining is one host that joins.
+// joining is one host that joins, or looks on.
 type joining struct {
 	Options
 	client    *client
-	id, value string
+	looksOn   bool   // it is to be none of the members
+	id, value string // what it registers
 
 	mine  bool // this Join has registered, or tried to
 	seen  int  // how many members the last look saw; -1 before the first
@@ -166,8 +178,8 @@ func (j *joining) step(ctx context.Context) (c Cluster, done bool, err error) {
 	switch {
 	case at >= 0 && members[at].Value != j.value:
 		return c, false, fmt.Errorf("%w: it is %s there, and %s here", ErrDuplicate, members[at].Value, j.value)
-	case at >= 0 && complete:
-		if !j.mine && !j.Resume {
+	case complete && (at >= 0 || j.looksOn):
+		if !j.mine && !j.Resume && !j.looksOn {
 			return c, false, ErrDataLost
 		}
 		if err := checkMembers(members); err != nil {
@@ -176,10 +188,10 @@ func (j *joining) step(ctx context.Context) (c Cluster, done bool, err error) {
 		return Cluster{Token: j.URL, Members: members}, true, nil
 	case complete:
 		return c, false, &FullError{URL: j.URL, Cluster: Cluster{Token: j.URL, Members: members}}
-	case at < 0:
+	case at < 0 && !j.looksOn:
 		return c, false, j.register(ctx)
 	}
-	j.mine = true // nobody can have started before all have joined: we did not either
+	j.mine = !j.looksOn // nobody can have started before all have joined: we did not either
 	missing := size - len(members)
 	j.say(fmt.Sprintf("%d of %d joined; waiting for %d more", len(members), size, missing))
 	return c, false, j.client.wait(ctx, index+1)

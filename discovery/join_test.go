@@ -127,6 +127,27 @@ func TestThreeAndThenAFourth(t *testing.T) {
 	}
 }
 
+func TestMembersLooksOn(t *testing.T) {
+	url, _ := ours(t, 2)
+	waits := make(chan string, 100)
+	onlooker := discovery.Options{URL: url, Progress: func(text string) { waits <- text }}
+	seen := make(chan discovery.Cluster, 1)
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() {
+		c, err := discovery.Members(t.Context(), onlooker)
+		if err != nil {
+			t.Error(err)
+		}
+		seen <- c
+	})
+	if text := <-waits; text != "0 of 2 joined; waiting for 2 more" {
+		t.Error(text)
+	}
+	clusters, errs := join(t, member(url, 1), member(url, 2))
+	sameCluster(t, url, append(clusters, <-seen), errs)
+}
+
 // Two hosts come at once for the last place: one gets it, one is told that it is full.
 func TestTwoForOnePlace(t *testing.T) {
 	url, _ := ours(t, 1)

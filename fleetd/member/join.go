@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/fleet-project/fleet/discovery"
-	"github.com/fleet-project/fleet/discovery/token"
 )
 
 // join asks the discovery URL who the members are, this host among them, and
@@ -68,16 +67,3 @@ const replaceHelp = `To make this host a member again, with new data, while the 
     systemctl stop etcd2
     systemd-run --wait --pipe --collect -p "EnvironmentFile=-/run/etcd2.env" fleetd etcd replace
     systemctl start etcd2`
-
-// peersOf are the peer URLs of the members of a cluster.
-func peersOf(c discovery.Cluster) ([]string, error) {
-	var all []string
-	for _, m := range c.Members {
-		p, err := token.ParsePeer(m.Value)
-		if err != nil {
-			return nil, fmt.Errorf("member %s is not one: %w", m.ID, err)
-		}
-		all = append(all, p.URLs...)
-	}
-	return all, nil
-}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/fleet-project/fleet/discovery"
@@ -51,7 +50,7 @@ func Run(ctx context.Context, opts Options) error {
 	case RunNoted:
 		s, err = s.noted(disk.Note)
 	case RunProxy:
-		return stopped(ctx, r.proxy(ctx, s, disk, nil))
+		return stopped(ctx, r.proxy(ctx, s, disk))
 	case RunJoin:
 		s, err = r.join(ctx, s, disk.Note)
 		if full := (*discovery.FullError)(nil); errors.As(err, &full) {
@@ -115,25 +114,6 @@ func (s Settings) noted(n *Note) (Settings, error) {
 	return s.WithMembers(n.InitialCluster, n.Token, n.Phase == PhaseLearner), nil
 }
 
-// full makes a proxy of a host that is none of the members, if it may be one.
-func (r *runner) full(ctx context.Context, s Settings, full *discovery.FullError) error {
-	if s.Discovery.Fallback == FallbackExit || s.Proxy == ProxyOff {
-		return refuse("%w. By ETCD_DISCOVERY_FALLBACK=exit or ETCD_PROXY=off this host must not be a proxy of it: let it be one; or make a new URL, for a new cluster", full)
-	}
-	peers, err := peersOf(full.Cluster)
-	if err != nil {
-		return err
-	}
-	r.progress(fmt.Sprintf("the cluster is full (%s): this host is a proxy of it", full.Cluster.InitialCluster()))
-	return r.proxy(ctx, s, Disk{}, peers)
-}
-
-// proxy serves one.
-func (r *runner) proxy(ctx context.Context, s Settings, disk Disk, peers []string) error {
-	opts := ProxyOptions{Settings: s, Dir: s.ProxyDir(), PeerURLs: peers, URL: s.Discovery.URL}
-	return r.Proxy(ctx, opts)
-}
-
 // etcd runs etcd, and sees to it that a host that has run it once isn't taken
 // for one that never did.
 func (r *runner) etcd(ctx context.Context, s Settings, disk Disk) error {
@@ -144,7 +124,7 @@ func (r *runner) etcd(ctx context.Context, s Settings, disk Disk) error {
 				return err
 			}
 		}
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // whose end is etcd's business now
 		done := make(chan struct{})
 		go func() {
 			defer close(done)

@@ -85,6 +85,12 @@ func (v *values) etcd() (*embed.Config, error) {
 	cfg.PeerTLSInfo.AllowedCNs = flags.StringsFromFlag(fs, "peer-cert-allowed-cn")
 	cfg.PeerTLSInfo.AllowedHostnames = flags.StringsFromFlag(fs, "peer-cert-allowed-hostname")
 	cfg.CipherSuites = flags.StringsFromFlag(fs, "cipher-suites")
+	if v.has("listen-client-urls") && !v.has("advertise-client-urls") {
+		cfg.AdvertiseClientUrls = nil
+	}
+	if (cfg.DNSCluster != "" || len(cfg.DiscoveryCfg.Endpoints) > 0) && !v.has("initial-cluster") {
+		cfg.InitialCluster = ""
+	}
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	return cfg, nil
 }
