@@ -12,6 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/fleet-project/fleet/fleetd/config"
 	"github.com/fleet-project/fleet/fleetd/member"
+	"github.com/fleet-project/fleet/machine"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
@@ -98,10 +99,14 @@ func serveProxy(context.Context, member.ProxyOptions) error {
 	return errors.New("this host is none of the cluster's members: start fleetd with etcd_servers=<their client URLs> in fleet.conf, and no etcd here")
 }
 
-// lookupAddress is not there yet either.
+// lookupAddress finds one of this host's addresses.
 func lookupAddress(name string) (string, error) {
-	if value := os.Getenv("COREOS_" + name); value != "" {
-		return value, nil
+	found, err := machine.FindAddresses("/", os.Getenv)
+	if err != nil {
+		return "", err
 	}
-	return "", errors.New("set it in the environment")
+	if addr := found[name]; addr != "" {
+		return addr, nil
+	}
+	return "", machine.NoAddress(name)
 }

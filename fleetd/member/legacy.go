@@ -3,8 +3,10 @@ package member
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // legacy are the flags that etcd 2 had and etcd 3.7 has no more, with why one does
@@ -59,6 +61,7 @@ func (v *values) modernize() (d Discovery, mode ProxyMode, warnings []string, er
 	if text, from := v.get("trusted-ca-file"); text != "" && !v.true("client-cert-auth") {
 		warn("%s is set and %s is not: etcd 3 asks clients for certificates all the same; etcd 2 did not", from, variable("client-cert-auth"))
 	}
+	v.origins(warn)
 	if text, from := v.get("debug"); from != "" {
 		on, err := strconv.ParseBool(text)
 		if err != nil {
@@ -90,6 +93,28 @@ func (v *values) clientCA(old, file, auth string, warn func(string, ...any)) {
 	}
 	v.set(file, text)
 	v.set(auth, "true")
+}
+
+// origins gives etcd the origins that it takes: with a port. A browser says none
+// if it is the usual one, so such an origin, which etcd 2 allowed, can't be said
+// any more; it must not become "all" either, which is etcd 3's default.
+func (v *values) origins(warn func(string, ...any)) {
+	text, from := v.get("cors")
+	if text == "" {
+		return
+	}
+	var all []string
+	for o := range strings.SplitSeq(text, ",") {
+		u, err := url.Parse(o)
+		if err == nil && u.Host != "" && u.Port() == "" {
+			warn("%s: %s is not allowed any more, for etcd 3 knows only origins with a port", from, o)
+			o = u.Scheme + "://" + u.Host + ":" + map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		}
+		all = append(all, o)
+	}
+	if changed := strings.Join(all, ","); changed != text {
+		v.set("cors", changed)
+	}
 }
 
 // true reports whether a flag is given and true.
