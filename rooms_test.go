@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"api/server/servertest": {"unit", "machine", "registry", "registry/record", "engine/planner", "api/server"},
 	"cloudinit":             {"unit", "cloudinit/format"},
 	"cloudinit/format":      {},
+	"cloudinit/source":      {"cloudinit/format"},
 	"discovery/token":       {},
 	"discovery":             {"discovery/token"},
 	"discovery/server":      {"discovery", "discovery/token"},

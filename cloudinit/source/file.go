@@ -1,0 +1,170 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// File is a file or a pipe; "-" is standard input. It has no metadata.
+func (h *Host) File(path string) Source {
+	if path == "-" {
+		return Source{
+			Name: "standard input", local: true,
+			available: func(context.Context) error { return nil },
+			read: func(ctx context.Context) (Found, error) {
+				data, err := readBounded(os.Stdin)
+				return Found{UserData: data}, err
+			},
+		}
+	}
+	return Source{
+		Name: path, local: true,
+		available: func(context.Context) error { return exists(path) },
+		read: func(ctx context.Context) (Found, error) {
+			data, err := readFile(ctx, path)
+			return Found{UserData: data}, err
+		},
+	}
+}
+
+// place is a file that may have been put in a well-known place. One that is
+// empty counts as none.
+func (h *Host) place(name string, shared bool) Source {
+	path := h.path(name)
+	return Source{
+		Name: name, local: true,
+		available: func(context.Context) error {
+			info, err := os.Stat(path)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return never("not there")
+			case err != nil:
+				return err
+			case info.Mode().IsRegular() && info.Size() == 0:
+				return never("empty")
+			}
+			return nil
+		},
+		read: func(ctx context.Context) (Found, error) {
+			data, err := readFile(ctx, path)
+			return Found{UserData: data, Shared: shared}, err
+		},
+	}
+}
+
+// Defaults are the places on this host where a config is looked for if nobody
+// says where, in order.
+func (h *Host) Defaults() []Source {
+	return []Source{
+		h.CommandLine(),
+		h.place("/var/lib/coreos-install/user_data", false),
+		h.ConfigDrive(AnyDrive),
+		h.place("/sys/firmware/qemu_fw_cfg/by_name/opt/com.coreos/config/raw", true),
+		h.place("/sys/firmware/qemu_fw_cfg/by_name/opt/org.flatcar-linux/config/raw", true),
+		h.place("/usr/share/oem/cloud-config.yml", false),
+	}
+}
+
+// exists says why a file isn't there.
+func exists(path string) error {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return never("there is no such file")
+	}
+	return unpathed(err)
+}
+
+// unpathed gives an error without the path, which the source's name has.
+func unpathed(err error) error {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
+}
+
+// readFile reads a file that may be a pipe, and waits for no writer that isn't
+// there, nor longer than it may.
+func readFile(ctx context.Context, path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, unpathed(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, unpathed(err)
+	case info.IsDir():
+		return nil, errors.New("it is a directory, not a file")
+	case !info.Mode().IsRegular() && info.Mode()&fs.ModeNamedPipe == 0:
+		return nil, errors.New("it is neither a file nor a pipe")
+	}
+	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) }) // only pipes wait, and they can be told
+	defer stop()
+	data, err := readBounded(f)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return data, unpathed(err)
+}
+
+// tryFile reads a file that need not be there.
+func tryFile(ctx context.Context, path string) ([]byte, error) {
+	data, err := readFile(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
+}
+
+// CommandLine is the URL that the kernel's command line gives:
+// cloud-config-url=URL, in which any hyphen may be an underscore. The last one
+// counts. It has no metadata.
+func (h *Host) CommandLine() Source {
+	s := Source{Name: "the kernel's command line (cloud-config-url=)", local: true}
+	find := func() (string, error) {
+		data, err := os.ReadFile(h.path("/proc/cmdline"))
+		if err != nil {
+			return "", never("%v", err)
+		}
+		found := ""
+		for word := range strings.FieldsSeq(string(bytes.TrimSpace(data))) {
+			key, value, _ := strings.Cut(word, "=")
+			if strings.ReplaceAll(key, "_", "-") == "cloud-config-url" && value != "" {
+				found = value
+			}
+		}
+		if found == "" {
+			return "", never("it has no such word")
+		}
+		return found, nil
+	}
+	s.available = func(context.Context) error { _, err := find(); return err }
+	s.read = func(ctx context.Context) (Found, error) {
+		at, err := find()
+		if err != nil {
+			return Found{}, err
+		}
+		plain, sum, err := splitChecksum(at)
+		if err != nil {
+			return Found{}, err
+		}
+		data, err := h.newClient(true, nil).get(ctx, plain)
+		if err == nil {
+			err = sum.Verify(data)
+		}
+		return Found{UserData: data}, err
+	}
+	return s
+}
