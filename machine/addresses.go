@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -19,12 +20,14 @@ import (
 // reach each other at is private.
 type Addresses map[string]string
 
-// addressKinds are the variables, and what each takes.
-var addressKinds = []struct {
+// addressKind is a variable, and what it takes.
+type addressKind struct {
 	name   string
 	family func(netip.Addr) bool
 	public bool
-}{
+}
+
+var addressKinds = []addressKind{
 	{"private_ipv4", netip.Addr.Is4, false},
 	{"public_ipv4", netip.Addr.Is4, true},
 	{"private_ipv6", netip.Addr.Is6, false},
@@ -38,8 +41,11 @@ func AddressVariable(name string) string { return "COREOS_" + strings.ToUpper(na
 // FindAddresses finds each of the host's addresses in the first of these that
 // has it: the environment (COREOS_PRIVATE_IPV4 and its like), /etc/environment,
 // the interfaces: first those of the default routes, then others, never
-// those that lead to containers on the host itself. A value of the first two
-// that isn't such an address is an error.
+// those that lead to containers on the host itself.
+//
+// /etc/environment may have been written when the host had other addresses: one
+// there that no interface has counts only if the interfaces have none of its
+// kind, as behind NAT. A value that is no address of its family is an error.
 func FindAddresses(root string, getenv func(string) string) (Addresses, error) {
 	return findAddresses(root, getenv, hostInterfaces)
 }
@@ -50,27 +56,47 @@ func findAddresses(root string, getenv func(string) string, interfaces func() ([
 	if err != nil {
 		return nil, err
 	}
-	found := c.addresses(routes4, routes6)
-	const file = "/etc/environment"
-	written, err := readEnvironment(path(file))
+	written, err := readEnvironment(path(environmentFile))
 	if err != nil {
 		return nil, err
 	}
-	for from, get := range []func(string) string{func(name string) string { return written[name] }, getenv} {
-		where := [...]string{" in " + file, " in the environment"}[from]
-		for _, kind := range addressKinds {
-			value := strings.TrimSpace(get(AddressVariable(kind.name)))
-			if value == "" {
-				continue
-			}
-			addr, err := netip.ParseAddr(value)
-			if err != nil || !kind.family(addr) || addr.IsUnspecified() {
-				return nil, fmt.Errorf("%s=%s%s is no IPv%s address", AddressVariable(kind.name), value, where, kind.name[len(kind.name)-1:])
-			}
-			found[kind.name] = addr.String()
+	found := c.addresses(routes4, routes6)
+	for _, kind := range addressKinds {
+		variable := AddressVariable(kind.name)
+		given, err := kind.parse(written[variable], environmentFile)
+		if err != nil {
+			return nil, err
+		}
+		if given.IsValid() && (found[kind.name] == "" || c.has(given)) {
+			found[kind.name] = given.String()
+		}
+		if given, err = kind.parse(getenv(variable), "the environment"); err != nil {
+			return nil, err
+		}
+		if given.IsValid() {
+			found[kind.name] = given.String()
 		}
 	}
 	return found, nil
+}
+
+const environmentFile = "/etc/environment"
+
+// parse reads an address that was given, if one was.
+func (k addressKind) parse(value, where string) (netip.Addr, error) {
+	if value = strings.TrimSpace(value); value == "" {
+		return netip.Addr{}, nil
+	}
+	addr, err := netip.ParseAddr(value)
+	if err != nil || !k.family(addr) || addr.IsUnspecified() {
+		return netip.Addr{}, fmt.Errorf("%s=%s in %s is no IPv%s address", AddressVariable(k.name), value, where, k.name[len(k.name)-1:])
+	}
+	return addr, nil
+}
+
+// has says whether an interface has an address.
+func (c chooser) has(addr netip.Addr) bool {
+	return slices.ContainsFunc(c.ifaces, func(i iface) bool { return slices.Contains(i.addrs, addr) })
 }
 
 // With gives the addresses with others put over them; empty ones don't count.
