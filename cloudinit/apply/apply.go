@@ -1,0 +1,186 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/fleet-project/fleet/cloudinit"
+)
+
+// Options say what to apply to.
+type Options struct {
+	// Root is the root directory: / (the default), or an image's.
+	Root string
+	// Manager is the running systemd; nil if Root is of an image that doesn't run.
+	Manager Manager
+	// StartEnabled starts the units that the config enables, once all is in place,
+	// as a boot with Ignition would have. A cloud-config doesn't want it: it has
+	// commands.
+	StartEnabled bool
+	// Progress is told of each thing done, once it is; nil: nobody.
+	Progress func(Change)
+	// CommandsLater leaves the units' commands to the caller, who finds them in
+	// the report.
+	CommandsLater bool
+
+	now      func() time.Time // nil: the clock
+	noOwners bool             // tests of users who may not give files away
+	hook     func(op string)  // before each write
+}
+
+// Manager is the running host's systemd.
+type Manager interface {
+	// Reload makes it read all unit files anew.
+	Reload(ctx context.Context) error
+	// Do runs a verb of systemctl for a unit and waits for the job's result: done,
+	// failed, timeout and so on. The error is of asking.
+	Do(ctx context.Context, unit, verb string) (result string, err error)
+	// Run runs a program as a service of its own, whose output is in the journal,
+	// and waits for its result: success, exit-code and so on.
+	Run(ctx context.Context, unit string, argv []string) (result string, err error)
+	// Hostname is the name that the kernel has.
+	Hostname() (string, error)
+	SetHostname(name string) error
+}
+
+// Report tells what an Apply did.
+type Report struct {
+	Changes  []Change            // what was different
+	Commands []Outcome           // the units' commands, as they ended
+	Scripts  []Outcome           // as they ended
+	Later    []cloudinit.Command // with CommandsLater: still to be run
+}
+
+// Outcome is how a command or a script ended.
+type Outcome struct {
+	Unit, Verb string
+	Result     string // systemd's word: done, failed...
+	OK         bool
+}
+
+// String tells it on a line.
+func (o Outcome) String() string { return fmt.Sprintf("%s %s: %s", o.Verb, o.Unit, o.Result) }
+
+// Changed says whether anything was different from what the config says.
+func (r Report) Changed() bool { return len(r.Changes) > 0 }
+
+// Err tells what didn't end well among what was run; nil if all did.
+func (r Report) Err() error {
+	var failed []error
+	for _, o := range append(r.Scripts[:len(r.Scripts):len(r.Scripts)], r.Commands...) {
+		if !o.OK {
+			failed = append(failed, fmt.Errorf("%s: look at `journalctl -u %s`", o, o.Unit))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// PartialError is what an Apply that could not go on says: what was done, what
+// failed, what is left.
+type PartialError struct {
+	Done, Left []Change
+	Failed     Change
+	Err        error
+}
+
+// Error tells it in lines.
+func (e *PartialError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %v", e.Failed, e.Err)
+	list := func(title string, changes []Change) {
+		fmt.Fprintf(&b, "\n%s:", title)
+		for _, c := range changes {
+			fmt.Fprintf(&b, "\n  %s", c)
+		}
+		if len(changes) == 0 {
+			b.WriteString(" nothing")
+		}
+	}
+	list("done before", e.Done)
+	list("not done", e.Left)
+	b.WriteString("\nrun it again once the cause is gone: it goes on where it stopped")
+	return b.String()
+}
+
+// Unwrap gives the cause.
+func (e *PartialError) Unwrap() error { return e.Err }
+
+// Applier applies configs to one root.
+type Applier struct {
+	opts Options
+	root *root
+}
+
+// New opens a root. Close the applier when done.
+func New(opts Options) (*Applier, error) {
+	if opts.Root == "" {
+		opts.Root = "/"
+	}
+	if opts.Progress == nil {
+		opts.Progress = func(Change) {}
+	}
+	if opts.now == nil {
+		opts.now = time.Now
+	}
+	r, err := openRoot(opts.Root)
+	if err != nil {
+		return nil, err
+	}
+	r.hook, r.noOwners = opts.hook, opts.noOwners
+	return &Applier{opts: opts, root: r}, nil
+}
+
+// Close closes the root.
+func (a *Applier) Close() error { return a.root.close() }
+
+// Plan tells what Apply would change, in order, and changes nothing. A config
+// that can't be applied is an error that names every reason.
+func (a *Applier) Plan(ctx context.Context, in cloudinit.Result) ([]Change, error) {
+	p, err := a.plan(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return p.changes(), nil
+}
+
+// Apply makes a config true. If it can't be applied, nothing is changed; if
+// something fails on the way, the error is a PartialError. How commands and
+// scripts ended is in the report: see Report.Err.
+func (a *Applier) Apply(ctx context.Context, in cloudinit.Result) (Report, error) {
+	if os.Geteuid() != 0 && !a.opts.noOwners {
+		return Report{}, errors.New("applying a config needs root: files are given to their owners")
+	}
+	p, err := a.lockedFiles(ctx, in)
+	if err != nil {
+		return Report{}, err
+	}
+	return Report{Changes: p.changes()}, nil
+}
+
+// lockedFiles plans and changes the root's files while nobody else does.
+func (a *Applier) lockedFiles(ctx context.Context, in cloudinit.Result) (*plan, error) {
+	unlock, err := a.root.lock(a.opts.Manager != nil && len(in.Config.Passwd.Users)+len(in.Config.Passwd.Groups) > 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	p, err := a.plan(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range p.steps {
+		err := ctx.Err()
+		if err == nil {
+			err = a.root.do(s)
+		}
+		if err != nil {
+			return nil, &PartialError{Done: p.changes()[:i], Failed: s.change, Left: p.changes()[i+1:], Err: err}
+		}
+		a.opts.Progress(s.change)
+	}
+	return p, nil
+}
