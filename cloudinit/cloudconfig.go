@@ -1,20 +1,21 @@
 package cloudinit
 
 import (
+	"net/url"
 	"regexp"
 	"strings"
 
-	"github.com/fleet-project/fleet/unit"
 	"go.yaml.in/yaml/v3"
 )
 
 // cloudConfig is a cloud-config as it is written, checked.
 type cloudConfig struct {
-	hostname       string
+	hostname, fqdn string
 	manageEtcHosts string
 	keys           []string
 	files          []writeFile
 	users          []user
+	groups         []string
 	units          []unitEntry
 	etcd, etcd2    environment
 	fleet, flannel environment
@@ -23,42 +24,31 @@ type cloudConfig struct {
 		rebootStrategy, group, server string
 		line                          int
 	}
-	oem struct {
-		given                                      bool
-		id, name, versionID, homeURL, bugReportURL string
-	}
+	oem struct{ id, name, versionID, homeURL, bugReportURL string }
 }
 
-type user struct {
-	name, passwd, gecos, homedir, primaryGroup, shell string
-	keys, groups                                      []string
-	noCreateHome, noUserGroup, system, noLogInit      bool
-}
-
-type unitEntry struct {
-	name, content, command string
-	mask, enable, runtime  bool
-	dropIns                []dropIn
-	commandLine            int
-}
-
-type dropIn struct{ name, content string }
+// The forms of values that go into lines of files as they are.
+var (
+	hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?$`)
+	word     = regexp.MustCompile(`^[^\s"'\\$#` + "`" + `]+$`)
+)
 
 func (r *reader) cloudConfig(root *yaml.Node) *cloudConfig {
 	c := &cloudConfig{}
-	r.mapping(root, "", map[string]take{
-		"hostname": r.text(func(v string, n *yaml.Node, path string) {
-			if strings.ContainsAny(v, " \t\n/") {
-				r.problems.add(n.Line, Error, "%s: %q is no host name", path, v)
-			}
-			c.hostname = v
-		}),
-		"manage_etc_hosts":    r.oneOf(&c.manageEtcHosts, "localhost"),
-		"ssh_authorized_keys": r.texts(&c.keys),
+	keys := map[string]take{
+		"ssh_authorized_keys": r.sshKeys(&c.keys),
 		"write_files":         r.list(func(n *yaml.Node, path string) { r.writeFile(c, n, path) }),
 		"users":               r.list(func(n *yaml.Node, path string) { r.user(c, n, path) }),
 		"coreos":              func(n *yaml.Node, path string) { r.coreos(c, n, path) },
-	})
+	}
+	r.cloudInit(c, keys)
+	r.mapping(root, "", keys)
+	switch {
+	case c.hostname == "":
+		c.hostname = c.fqdn
+	case c.fqdn != "" && c.fqdn != c.hostname:
+		r.problems.add(root.Line, Error, "hostname and fqdn differ, and a host has one name here: write only one of them")
+	}
 	return c
 }
 
@@ -70,91 +60,57 @@ func (r *reader) coreos(c *cloudConfig, n *yaml.Node, path string) {
 		"flannel":   flannel.read(r, &c.flannel),
 		"locksmith": locksmith.read(r, &c.locksmith),
 		"units":     r.list(func(n *yaml.Node, path string) { r.unit(c, n, path) }),
-		"update": func(n *yaml.Node, path string) {
-			c.update.line = n.Line
-			r.mapping(n, path, map[string]take{
-				"reboot_strategy": r.oneOf(&c.update.rebootStrategy, "etcd-lock", "reboot", "off"),
-				"group":           r.into(&c.update.group),
-				"server":          r.into(&c.update.server),
-			})
-		},
-		"oem": func(n *yaml.Node, path string) {
-			c.oem.given = true
-			r.mapping(n, path, map[string]take{
-				"id": r.into(&c.oem.id), "name": r.into(&c.oem.name), "version_id": r.into(&c.oem.versionID),
-				"home_url": r.into(&c.oem.homeURL), "bug_report_url": r.into(&c.oem.bugReportURL),
-			})
-		},
+		"update":    func(n *yaml.Node, path string) { r.update(c, n, path) },
+		"oem":       func(n *yaml.Node, path string) { r.oem(c, n, path) },
 	})
 }
 
-func (r *reader) user(c *cloudConfig, n *yaml.Node, path string) {
-	var u user
-	fetched := func(n *yaml.Node, path string) {
-		r.problems.add(n.Line, Error, "%s: keys are not fetched from elsewhere: write them into ssh_authorized_keys", path)
-	}
+func (r *reader) update(c *cloudConfig, n *yaml.Node, path string) {
+	c.update.line = n.Line
+	strategy := r.oneOf(&c.update.rebootStrategy, "etcd-lock", "reboot", "off")
 	r.mapping(n, path, map[string]take{
-		"name": r.into(&u.name), "passwd": r.into(&u.passwd), "gecos": r.into(&u.gecos), "homedir": r.into(&u.homedir),
-		"primary_group": r.into(&u.primaryGroup), "shell": r.into(&u.shell),
-		"ssh_authorized_keys": r.texts(&u.keys), "groups": r.texts(&u.groups),
-		"no_create_home": r.flag(&u.noCreateHome), "no_user_group": r.flag(&u.noUserGroup),
-		"system": r.flag(&u.system), "no_log_init": r.flag(&u.noLogInit),
-		"coreos_ssh_import_github": fetched, "coreos_ssh_import_github_users": fetched, "coreos_ssh_import_url": fetched,
-	})
-	if u.name == "" {
-		r.problems.add(n.Line, Error, "%s has no name", path)
-	}
-	c.users = append(c.users, u)
-}
-
-var (
-	networkUnit = regexp.MustCompile(`^[A-Za-z0-9][\w.@:-]*\.(network|netdev|link)$`)
-	dropInName  = regexp.MustCompile(`^[A-Za-z0-9_][\w.@:-]*\.conf$`)
-)
-
-func (r *reader) unit(c *cloudConfig, n *yaml.Node, path string) {
-	var u unitEntry
-	r.mapping(n, path, map[string]take{
-		"name": r.text(func(v string, n *yaml.Node, path string) {
-			if _, err := unit.ParseName(v); err != nil && !networkUnit.MatchString(v) {
-				r.problems.add(n.Line, Error, "%s: %v", path, err)
+		"reboot_strategy": func(n *yaml.Node, path string) {
+			if plain(n).Value == "best-effort" { // taken until coreos-cloudinit 1.12
+				r.problems.add(n.Line, Error, "%s: best-effort is no longer taken: write etcd-lock, or reboot for hosts without etcd", path)
+				return
 			}
-			u.name = v
-		}),
-		"mask": r.flag(&u.mask), "enable": r.flag(&u.enable), "runtime": r.flag(&u.runtime),
-		"content": r.unitText(&u.content),
-		"command": func(n *yaml.Node, path string) {
-			u.commandLine = n.Line
-			r.oneOf(&u.command, "start", "stop", "restart", "reload", "try-restart", "reload-or-restart", "reload-or-try-restart")(n, path)
+			strategy(n, path)
 		},
-		"drop_ins": r.list(func(n *yaml.Node, path string) {
-			var d dropIn
-			r.mapping(n, path, map[string]take{"name": r.into(&d.name), "content": r.unitText(&d.content)})
-			if !dropInName.MatchString(d.name) {
-				r.problems.add(n.Line, Error, "%s: %q is no drop-in's name: it must end in .conf and have no slash", path, d.name)
-			}
-			u.dropIns = append(u.dropIns, d)
-		}),
+		"group":  r.matching(&c.update.group, word, "a word"),
+		"server": r.matching(&c.update.server, word, "a URL"),
 	})
-	if u.name == "" {
-		r.problems.add(n.Line, Error, "%s has no name", path)
-	}
-	if u.mask && u.content != "" {
-		r.problems.add(n.Line, Warning, "%s: %s is masked: its content is not written", path, u.name)
-	}
-	c.units = append(c.units, u)
 }
 
-// unitText reads a unit file, and has our own parser check it. A problem's
-// line is the config's where the text is a block (content: |), else the key's.
-func (r *reader) unitText(dst *string) take {
-	return r.text(func(v string, n *yaml.Node, path string) {
-		*dst = v
-		r.unitFile(v, path, func(line int) int {
-			if n.Style&yaml.LiteralStyle != 0 {
-				return n.Line + line
-			}
-			return n.Line
-		})
+func (r *reader) oem(c *cloudConfig, n *yaml.Node, path string) {
+	o := &c.oem
+	r.mapping(n, path, map[string]take{
+		"id": r.matching(&o.id, word, "a word"), "version_id": r.matching(&o.versionID, word, "a word"),
+		"name": r.into(&o.name), "home_url": r.into(&o.homeURL), "bug_report_url": r.into(&o.bugReportURL),
 	})
+	if o.id == "" && o.name+o.versionID+o.homeURL+o.bugReportURL != "" {
+		r.problems.add(n.Line, Error, "%s has no id: without one, /etc/oem-release is not written", path)
+	}
+}
+
+// discovery checks the URL that a cluster forms by: one that is wrong is found
+// out only when no host comes up.
+func (r *reader) discovery(v string, n *yaml.Node, path string) {
+	const remedy = "put in what curl 'http://DISCOVERY/new?size=3' prints"
+	if v == "" {
+		return
+	}
+	u, err := url.Parse(v)
+	last := v[strings.LastIndexByte(v, '/')+1:]
+	switch {
+	case strings.ContainsAny(v, "<>{} "):
+		r.problems.add(n.Line, Error, "%s: %.80q is a placeholder: %s", path, v, remedy)
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		r.problems.add(n.Line, Error, "%s: %.80q is no http or https URL: %s", path, v, remedy)
+	case strings.Trim(u.Path, "/") == "":
+		r.problems.add(n.Line, Error, "%s: %.80q has no token: %s", path, v, remedy)
+	case strings.EqualFold(last, "token") || strings.HasPrefix(strings.ToLower(last), "your"):
+		r.problems.add(n.Line, Error, "%s: %.80q is a placeholder: %s", path, v, remedy)
+	case strings.HasPrefix(last, "new"):
+		r.problems.add(n.Line, Error, "%s: %.80q makes a new cluster each time it is asked: %s", path, v, remedy)
+	}
 }

@@ -1,6 +1,7 @@
 package cloudinit
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/coreos/butane/config"
@@ -21,22 +22,33 @@ func translateButane(text []byte) (Result, Problems) {
 		}
 		return Result{}, ps
 	}
-	out, below := translateIgnition(raw)
-	for i := range below {
-		below[i].Line = 1 // they are lines of the JSON, which nobody wrote
+	cfg, said, err := v3.ParseCompatibleVersion(raw)
+	for _, p := range problemsOf(said) {
+		ps.add(1, p.Level, "as Ignition: %s", p.Msg) // its lines are those of JSON that nobody wrote
 	}
-	return out, append(ps, below...)
+	return ignitionResult(cfg, text, ps, err)
 }
 
 func translateIgnition(text []byte) (Result, Problems) {
 	cfg, said, err := v3.ParseCompatibleVersion(text)
-	ps := problemsOf(said)
+	return ignitionResult(cfg, text, problemsOf(said), err)
+}
+
+func ignitionResult(cfg types.Config, source []byte, ps Problems, err error) (Result, Problems) {
 	if err != nil && !ps.Failed() {
 		ps.add(1, Error, "%v", err)
 	}
+	if ps.Failed() {
+		return Result{}, ps
+	}
 	r := &reader{}
 	for _, u := range cfg.Systemd.Units {
-		r.ignitionUnit(u)
+		r.ignitionUnit(u, source)
+	}
+	for _, p := range paths(cfg) {
+		if err := checkPath(p); err != nil {
+			r.problems.add(lineOf(source, p), Error, "%v", err)
+		}
 	}
 	ps = append(ps, r.problems...)
 	if ps.Failed() {
@@ -45,18 +57,45 @@ func translateIgnition(text []byte) (Result, Problems) {
 	return Result{Config: cfg}, ps
 }
 
-// ignitionUnit checks a unit's texts; JSON has them on one line, so that the
-// unit's name must do.
-func (r *reader) ignitionUnit(u types.Unit) {
-	first := func(int) int { return 1 }
-	if u.Contents != nil {
-		r.unitFile(*u.Contents, u.Name, first)
+// paths are those that a config makes something at.
+func paths(cfg types.Config) (all []string) {
+	for _, f := range cfg.Storage.Files {
+		all = append(all, f.Path)
 	}
+	for _, d := range cfg.Storage.Directories {
+		all = append(all, d.Path)
+	}
+	for _, l := range cfg.Storage.Links {
+		all = append(all, l.Path)
+	}
+	return all
+}
+
+// ignitionUnit checks a unit's texts.
+func (r *reader) ignitionUnit(u types.Unit, source []byte) {
+	check := func(text *string, path string) {
+		if text == nil {
+			return
+		}
+		lines := strings.Split(*text, "\n")
+		r.unitFile(*text, path, func(line int) int { return lineOf(source, u.Name, lines[min(line, len(lines))-1]) })
+	}
+	check(u.Contents, u.Name)
 	for _, d := range u.Dropins {
-		if d.Contents != nil {
-			r.unitFile(*d.Contents, u.Name+" "+d.Name, first)
+		check(d.Contents, u.Name+" "+d.Name)
+	}
+}
+
+// lineOf finds the line on which a text stands in a source whose parser doesn't
+// tell: each but the first is looked for after the one before.
+func lineOf(source []byte, texts ...string) int {
+	at := 0
+	for _, t := range texts {
+		if i := bytes.Index(source[at:], []byte(strings.TrimSpace(t))); i >= 0 {
+			at += i
 		}
 	}
+	return bytes.Count(source[:at], []byte("\n")) + 1
 }
 
 func problemsOf(said report.Report) Problems {

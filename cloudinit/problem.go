@@ -50,9 +50,16 @@ func (ps Problems) sorted() Problems {
 }
 
 // below moves problems of a part to where it begins in the whole.
-func (ps Problems) below(lines int) Problems {
+func (ps Problems) below(lines int) {
 	for i := range ps {
 		ps[i].Line += lines
 	}
-	return ps
+}
+
+// within is below for a part whose own lines aren't those of the whole.
+func (ps Problems) within(line int) {
+	for i := range ps {
+		ps[i].Msg = fmt.Sprintf("in line %d of this part, unpacked: %s", ps[i].Line, ps[i].Msg)
+		ps[i].Line = line
+	}
 }

@@ -1,16 +1,22 @@
 package cloudinit
 
 import (
+	"encoding/base64"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/fleet-project/fleet/unit"
 	"go.yaml.in/yaml/v3"
 )
 
 // maxNodes bounds how much of a document is read, for one whose aliases make
 // it larger than its text.
 const maxNodes = 200_000
+
+// maxMerged bounds how deep mappings are merged (<<) into each other.
+const maxMerged = 10
 
 // reader walks a YAML document by tables of the keys that each mapping knows,
 // and tells of all else.
@@ -20,23 +26,26 @@ type reader struct {
 	check      bool // only validate: the host's addresses don't matter yet
 	persistent bool // fleetd etcd replaces what isn't known yet
 	nodes      int
+	unpacked   int                       // bytes that files' contents came to
+	places     func(key string) []string // where a key belongs
+	tables     map[string][]string       // the keys of each mapping that was read, by its path without indexes
 }
 
 // take reads the value of one key; path is the key's full name.
 type take func(n *yaml.Node, path string)
 
-var yamlLine = regexp.MustCompile(`line (\d+): `)
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): `)
 
 // root parses a document; nil if it is empty or no YAML.
 func (r *reader) root(text []byte) *yaml.Node {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
-		line, msg := 1, err.Error()
+		line, msg := 1, strings.TrimPrefix(err.Error(), "yaml: ")
 		if m := yamlLine.FindStringSubmatch(msg); m != nil {
 			line, _ = strconv.Atoi(m[1])
 			msg = strings.Replace(msg, m[0], "", 1)
 		}
-		r.problems.add(line, Error, "%s", msg)
+		r.problems.add(line, Error, "this is no YAML: %s", msg)
 		return nil
 	}
 	if len(doc.Content) == 0 {
@@ -58,7 +67,16 @@ func (r *reader) resolve(n *yaml.Node) (*yaml.Node, bool) {
 	return n, r.nodes < maxNodes && n.Tag != "!!null"
 }
 
+// plain is what an alias stands for, for a look at the value as it is written.
+func plain(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
 func (r *reader) mapping(n *yaml.Node, path string, keys map[string]take) {
+	r.know(path, keys)
 	n, ok := r.resolve(n)
 	if !ok {
 		return
@@ -67,21 +85,95 @@ func (r *reader) mapping(n *yaml.Node, path string, keys map[string]take) {
 		r.wrongType(n, path, "keys and values")
 		return
 	}
-	seen := map[string]int{}
+	r.pairs(n, path, keys, map[string]int{}, 0)
+}
+
+// pairs reads a mapping's own keys, then those merged into it that it hasn't
+// itself.
+func (r *reader) pairs(n *yaml.Node, path string, keys map[string]take, seen map[string]int, depth int) {
+	var merged []*yaml.Node
+	own := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		key := n.Content[i]
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Tag == "!!merge" {
+			merged = append(merged, value)
+			continue
+		}
 		name := strings.ReplaceAll(key.Value, "-", "_")
 		full := strings.TrimPrefix(path+"."+name, ".")
 		if before := seen[name]; before > 0 {
-			r.problems.add(key.Line, Error, "%s is given twice, first in line %d (hyphens and underscores are alike)", full, before)
+			if depth == 0 || own[name] {
+				r.problems.add(key.Line, Error, "%s is given twice, first in line %d (hyphens and underscores are alike)", full, before)
+			}
 			continue
 		}
-		seen[name] = key.Line
-		if read, known := keys[name]; known {
-			read(n.Content[i+1], full)
+		seen[name], own[name] = key.Line, true
+		if read, known := keys[name]; known && key.Kind == yaml.ScalarNode {
+			read(value, full)
 		} else {
-			r.problems.add(key.Line, Error, "%s: there is no such key", full)
+			r.unknownKey(key, path, name, keys)
 		}
+	}
+	for _, m := range merged {
+		r.merge(m, path, keys, seen, depth+1)
+	}
+}
+
+// merge reads what << gives: a mapping, or a list of them.
+func (r *reader) merge(n *yaml.Node, path string, keys map[string]take, seen map[string]int, depth int) {
+	n, ok := r.resolve(n)
+	switch {
+	case !ok:
+	case depth > maxMerged:
+		r.problems.add(n.Line, Error, "%s: mappings are merged into each other more than %d deep", path, maxMerged)
+	case n.Kind == yaml.MappingNode:
+		r.pairs(n, path, keys, seen, depth)
+	case n.Kind == yaml.SequenceNode:
+		for _, m := range n.Content {
+			r.merge(m, path, keys, seen, depth+1)
+		}
+	default:
+		r.wrongType(n, path+".<<", "keys and values")
+	}
+}
+
+func (r *reader) unknownKey(key *yaml.Node, path, name string, keys map[string]take) {
+	full := strings.TrimPrefix(path+"."+name, ".")
+	if key.Kind != yaml.ScalarNode {
+		r.wrongType(key, full, "text")
+		return
+	}
+	if r.places != nil {
+		if places := r.places(name); len(places) > 0 && len(places) < 3 {
+			r.problems.add(key.Line, Error, "%s: there is no such key here: it belongs %s", full, strings.Join(places, " or "))
+			return
+		}
+	}
+	var known []string
+	for k := range keys {
+		known = append(known, k)
+	}
+	slices.Sort(known)
+	hint := ""
+	if near := unit.Closest(name, known); near != "" {
+		hint = ": did you mean " + near + "?"
+	}
+	r.problems.add(key.Line, Error, "%s: there is no such key%s", full, hint)
+}
+
+var index = regexp.MustCompile(`\[\d+\]`)
+
+// know keeps a mapping's table for others to look things up in.
+func (r *reader) know(path string, keys map[string]take) {
+	path = index.ReplaceAllString(path, "[]")
+	if r.tables == nil {
+		r.tables = map[string][]string{}
+	}
+	if r.tables[path] == nil {
+		for k := range keys {
+			r.tables[path] = append(r.tables[path], k)
+		}
+		slices.Sort(r.tables[path])
 	}
 }
 
@@ -114,6 +206,14 @@ func (r *reader) text(set func(value string, n *yaml.Node, path string)) take {
 			r.wrongType(n, path, "text")
 			return
 		}
+		if n.Tag == "!!binary" {
+			raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(n.Value), ""))
+			if err != nil {
+				r.problems.add(n.Line, Error, "%s is no base64, which !!binary needs: %v", path, err)
+			}
+			set(string(raw), n, path)
+			return
+		}
 		value, missing := r.addresses.substitute(n.Value)
 		later := r.persistent && strings.HasPrefix(path, "coreos.etcd2.")
 		if len(missing) > 0 && !r.check && !later {
@@ -126,6 +226,16 @@ func (r *reader) text(set func(value string, n *yaml.Node, path string)) take {
 
 func (r *reader) into(dst *string) take {
 	return r.text(func(v string, _ *yaml.Node, _ string) { *dst = v })
+}
+
+// matching takes only a text of this form, or none.
+func (r *reader) matching(dst *string, form *regexp.Regexp, want string) take {
+	return r.text(func(v string, n *yaml.Node, path string) {
+		if v != "" && !form.MatchString(v) {
+			r.problems.add(n.Line, Error, "%s must be %s, and is %.80q", path, want, v)
+		}
+		*dst = v
+	})
 }
 
 func (r *reader) texts(dst *[]string) take {
@@ -156,14 +266,11 @@ func truth(v string) (b, ok bool) {
 
 func (r *reader) oneOf(dst *string, values ...string) take {
 	return r.text(func(v string, n *yaml.Node, path string) {
-		for _, known := range values {
-			if v == known {
-				*dst = v
-				return
-			}
-		}
-		if v != "" {
-			r.problems.add(n.Line, Error, "%s: %q is none of %s", path, v, strings.Join(values, ", "))
+		switch {
+		case slices.Contains(values, v):
+			*dst = v
+		case v != "":
+			r.problems.add(n.Line, Error, "%s: %.80q is none of %s", path, v, strings.Join(values, ", "))
 		}
 	})
 }
@@ -171,7 +278,10 @@ func (r *reader) oneOf(dst *string, values ...string) take {
 func (r *reader) wrongType(n *yaml.Node, path, want string) {
 	is := map[yaml.Kind]string{yaml.MappingNode: "keys and values", yaml.SequenceNode: "a list"}[n.Kind]
 	if is == "" {
-		is = strconv.Quote(n.Value)
+		is = strconv.Quote(n.Value[:min(len(n.Value), 80)])
+	}
+	if path == "" {
+		path = "the cloud-config"
 	}
 	r.problems.add(n.Line, Error, "%s must be %s, and is %s", path, want, is)
 }

@@ -57,9 +57,10 @@ func (out *Result) etcHosts() { out.text("/etc/hosts", "127.0.0.1 "+out.Hostname
 
 func (c *cloudConfig) renderUsers(out *Result) {
 	users := &out.Config.Passwd.Users
+	var sudoers string
 	for _, u := range c.users {
 		p := types.PasswdUser{
-			Name: u.name, PasswordHash: text(u.passwd), Gecos: text(u.gecos), HomeDir: text(u.homedir),
+			Name: u.name, UID: u.uid, PasswordHash: text(u.passwd), Gecos: text(u.gecos), HomeDir: text(u.homedir),
 			PrimaryGroup: text(u.primaryGroup), Shell: text(u.shell), NoCreateHome: yes(u.noCreateHome),
 			NoUserGroup: yes(u.noUserGroup), System: yes(u.system), NoLogInit: yes(u.noLogInit), SSHAuthorizedKeys: keys(u.keys),
 		}
@@ -68,6 +69,16 @@ func (c *cloudConfig) renderUsers(out *Result) {
 		}
 		*users = append(*users, p)
 		out.KeepUsers = append(out.KeepUsers, u.name)
+		for _, rule := range u.sudo {
+			sudoers += u.name + " " + rule + "\n"
+		}
+	}
+	for _, g := range c.groups {
+		out.Config.Passwd.Groups = append(out.Config.Passwd.Groups, types.PasswdGroup{Name: g})
+	}
+	if sudoers != "" { // with cloud-init's name; sudo reads no file with a dot
+		mode := 0o440
+		out.file(writeFile{path: "/etc/sudoers.d/90-cloud-init-users", mode: &mode, content: []byte(sudoers)})
 	}
 	out.coreKeys(c.keys)
 }
@@ -227,18 +238,41 @@ func (out *Result) dropIn(name string, env environment, opts Options) {
 }
 
 func (out *Result) text(path, content string) {
-	out.file(writeFile{path: path, mode: 0o644, content: []byte(content)})
+	out.file(writeFile{path: path, content: []byte(content)})
 }
 
+// file writes a file; the last one of a path wins, as it did. What is appended
+// is appended to that one, or to the file that the host has.
 func (out *Result) file(f writeFile) {
-	mode, source := f.mode, dataURL(f.content)
-	file := types.File{Node: types.Node{Path: f.path, Overwrite: yes(true)}}
-	file.Mode, file.Contents.Source = &mode, &source
-	owner, group, _ := strings.Cut(f.owner, ":")
-	file.User.ID, file.User.Name = idOrName(owner)
-	file.Group.ID, file.Group.Name = idOrName(group)
-	files := &out.Config.Storage.Files // the last one of a path wins, as it did
-	*files = append(slices.DeleteFunc(*files, func(old types.File) bool { return old.Path == f.path }), file)
+	source := f.source
+	if source == "" {
+		source = dataURL(f.content)
+	}
+	content := types.Resource{Source: &source}
+	for _, h := range f.headers {
+		content.HTTPHeaders = append(content.HTTPHeaders, types.HTTPHeader{Name: h[0], Value: &h[1]})
+	}
+	files := &out.Config.Storage.Files
+	i := slices.IndexFunc(*files, func(old types.File) bool { return old.Path == f.path })
+	if i < 0 {
+		i = len(*files)
+		*files = append(*files, types.File{Node: types.Node{Path: f.path}})
+	}
+	file := &(*files)[i]
+	if !f.append {
+		mode := 0o644
+		*file = types.File{Node: types.Node{Path: f.path, Overwrite: yes(true)}}
+		file.Mode, file.Contents = &mode, content
+	} else {
+		file.Append = append(file.Append, content)
+	}
+	if f.mode != nil {
+		file.Mode = f.mode
+	}
+	if owner, group, _ := strings.Cut(f.owner, ":"); f.owner != "" {
+		file.User.ID, file.User.Name = idOrName(owner)
+		file.Group.ID, file.Group.Name = idOrName(group)
+	}
 }
 
 // unit adds to what is said of a unit; Ignition takes each name once.

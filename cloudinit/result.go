@@ -8,6 +8,7 @@ import (
 	"github.com/clarketm/json"
 	v3 "github.com/coreos/ignition/v2/config/v3_6"
 	"github.com/coreos/ignition/v2/config/v3_6/types"
+	"github.com/fleet-project/fleet/cloudinit/format"
 )
 
 // Result is what a config comes to: one Ignition config, and what Ignition
@@ -160,11 +161,17 @@ func (out *Result) add(one Result) {
 }
 
 // below moves what a part has to the part's lines of the whole.
-func (out *Result) below(lines int) {
+func (out *Result) below(p format.Part) {
+	move := func(line int) int {
+		if p.Wrapped {
+			return p.Lines + 1
+		}
+		return p.Lines + line
+	}
 	for i := range out.Commands {
-		out.Commands[i].Line += lines
+		out.Commands[i].Line = move(out.Commands[i].Line)
 	}
 	for i := range out.Scripts {
-		out.Scripts[i].Line += lines
+		out.Scripts[i].Line = move(out.Scripts[i].Line)
 	}
 }

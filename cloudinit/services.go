@@ -1,8 +1,10 @@
 package cloudinit
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -54,15 +56,19 @@ type environment struct {
 func (s service) read(r *reader, env *environment) take {
 	return func(n *yaml.Node, path string) {
 		env.given = true
+		if s.section == "etcd" {
+			r.problems.add(n.Line, Warning, "%s is for etcd 0.4, whose etcd.service fleet doesn't bring: write coreos.etcd2", path)
+		}
 		values, keys := map[string]string{}, map[string]take{}
 		for _, field := range strings.Fields(s.keys) {
 			key, kind, _ := strings.Cut(field, ":")
 			keys[key] = r.text(func(v string, n *yaml.Node, path string) { values[key] = r.variable(v, kind, n, path) })
 		}
-		if s.section == "etcd2" {
-			var proxy string
-			read := r.oneOf(&proxy, "on", "off", "readonly")
-			keys["proxy"] = func(n *yaml.Node, path string) { read(n, path); values["proxy"] = proxy }
+		for key, check := range s.checks(r) {
+			keys[key] = r.text(func(v string, n *yaml.Node, path string) {
+				check(v, n, path)
+				values[key] = r.variable(v, "", n, path)
+			})
 		}
 		r.mapping(n, path, keys)
 		for _, field := range strings.Fields(s.keys) {
@@ -77,6 +83,48 @@ func (s service) read(r *reader, env *environment) take {
 		}
 	}
 }
+
+// checks are for the keys whose value has a form of its own.
+func (s service) checks(r *reader) map[string]func(v string, n *yaml.Node, path string) {
+	oneOf := func(values ...string) func(string, *yaml.Node, string) {
+		return func(_ string, n *yaml.Node, path string) {
+			var ignored string
+			r.oneOf(&ignored, values...)(n, path)
+		}
+	}
+	obsolete := func(instead string) func(string, *yaml.Node, string) {
+		return func(_ string, n *yaml.Node, path string) {
+			r.problems.add(n.Line, Warning, "%s is obsolete: write %s", path, instead)
+		}
+	}
+	switch s.section {
+	case "etcd":
+		return map[string]func(string, *yaml.Node, string){"discovery": r.discovery}
+	case "etcd2":
+		return map[string]func(string, *yaml.Node, string){
+			"discovery": r.discovery, "proxy": oneOf("on", "off", "readonly"),
+			"discovery_fallback": oneOf("exit", "proxy"), "initial_cluster_state": oneOf("new", "existing"),
+			"ca_file":      obsolete("trusted_ca_file and client_cert_auth"),
+			"peer_ca_file": obsolete("peer_trusted_ca_file and peer_client_cert_auth"),
+		}
+	case "locksmith":
+		return map[string]func(string, *yaml.Node, string){
+			"window_start": func(v string, n *yaml.Node, path string) {
+				if v != "" && !windowStart.MatchString(v) {
+					r.problems.add(n.Line, Error, "%s: %.80q is no time such as 03:00 or Thu 23:30", path, v)
+				}
+			},
+			"window_length": func(v string, n *yaml.Node, path string) {
+				if _, err := time.ParseDuration(v); v != "" && err != nil {
+					r.problems.add(n.Line, Error, "%s: %.80q is no duration such as 1h30m", path, v)
+				}
+			},
+		}
+	}
+	return nil
+}
+
+var windowStart = regexp.MustCompile(`^(?i:(sun|mon|tue|wed|thu|fri|sat) )?0*([0-9]|1[0-9]|2[0-3]):0*([0-9]|[1-5][0-9])$`)
 
 // variable gives a value as it is rendered; "" for a type's zero value, which
 // never is.
@@ -113,8 +161,8 @@ func (r *reader) variable(v, kind string, n *yaml.Node, path string) string {
 		}
 		return strconv.FormatFloat(f, 'g', -1, 64)
 	}
-	if strings.ContainsAny(v, "\n\r") {
-		r.problems.add(n.Line, Error, "%s: a variable cannot have a line break", path)
+	if strings.ContainsAny(v, "\n\r\x00") {
+		r.problems.add(n.Line, Error, "%s: a variable is one line", path)
 	}
 	return v
 }

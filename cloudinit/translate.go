@@ -2,6 +2,7 @@ package cloudinit
 
 import (
 	"bytes"
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -52,7 +53,7 @@ func Translate(data []byte, opts Options) (Result, Problems) {
 	case format.Detect(text) == format.Multipart:
 		out, ps = translateParts(text, opts)
 	default:
-		out, ps = translate(text, opts)
+		out, ps = translate(text, format.Detect(text), opts)
 	}
 	if ps.Failed() {
 		return Result{}, ps.sorted()
@@ -68,26 +69,35 @@ func translateParts(text []byte, opts Options) (Result, Problems) {
 	var ps Problems
 	all, err := format.Parts(text)
 	if err != nil {
-		ps.add(1, Error, "%v", err)
+		line := 1
+		var inPart *format.PartError
+		if errors.As(err, &inPart) {
+			line = inPart.Line
+		}
+		ps.add(line, Error, "%v", err)
 		return Result{}, ps
 	}
 	out := Result{Config: emptyConfig()}
 	for _, p := range all {
-		one, problems := translate(p.Text, opts)
-		ps = append(ps, problems.below(p.Lines)...)
+		one, problems := translate(p.Text, p.Kind, opts)
+		if p.Wrapped {
+			problems.within(p.Lines + 1)
+		} else {
+			problems.below(p.Lines)
+		}
+		ps = append(ps, problems...)
 		if problems.Failed() {
 			continue
 		}
-		one.below(p.Lines)
+		one.below(p)
 		out.add(one)
 	}
 	return out, ps
 }
 
 // translate is for one document.
-func translate(text []byte, opts Options) (Result, Problems) {
-	var ps Problems
-	switch format.Detect(text) {
+func translate(text []byte, kind format.Kind, opts Options) (Result, Problems) {
+	switch kind {
 	case format.CloudConfig:
 		return translateCloudConfig(text, opts)
 	case format.Butane:
@@ -95,26 +105,33 @@ func translate(text []byte, opts Options) (Result, Problems) {
 	case format.Ignition:
 		return translateIgnition(text)
 	case format.Script:
-		script, missing := opts.Addresses.substitute(string(text))
-		if len(missing) > 0 && !opts.Check {
-			before, _, _ := strings.Cut(script, missing[0])
-			ps.add(strings.Count(before, "\n")+1, Error, "the script uses %s, which this host has not", missing[0])
-			return Result{}, ps
-		}
-		out := Result{Config: emptyConfig(), Scripts: []Script{{Text: script, Line: 1}}}
-		out.environment(opts)
-		return out, nil
+		return translateScript(string(text), opts)
 	}
-	if len(bytes.TrimSpace(text)) == 0 {
-		ps.add(1, Error, "the config is empty")
-	} else {
-		ps.add(1, Error, "the format is not known: begin with #cloud-config or #!, or give Butane (variant:), Ignition JSON or MIME multipart")
-	}
+	var ps Problems
+	line, why := format.Explain(text)
+	ps.add(line, Error, "%s", why)
 	return Result{}, ps
 }
 
+func translateScript(text string, opts Options) (Result, Problems) {
+	var ps Problems
+	script, missing := opts.Addresses.substitute(text)
+	if len(missing) > 0 && !opts.Check {
+		before, _, _ := strings.Cut(script, missing[0])
+		ps.add(strings.Count(before, "\n")+1, Error, "the script uses %s, which this host has not", missing[0])
+		return Result{}, ps
+	}
+	if before, _, dos := strings.Cut(text, "\r\n"); dos {
+		ps.add(strings.Count(before, "\n")+1, Error, "the script's lines end in CR LF, of which bash takes the CR for a letter: save it with LF")
+		return Result{}, ps
+	}
+	out := Result{Config: emptyConfig(), Scripts: []Script{{Text: script, Line: 1}}}
+	out.environment(opts)
+	return out, ps
+}
+
 func translateCloudConfig(text []byte, opts Options) (Result, Problems) {
-	r := &reader{addresses: opts.Addresses, check: opts.Check, persistent: opts.Persistent}
+	r := &reader{addresses: opts.Addresses, check: opts.Check, persistent: opts.Persistent, places: places}
 	root := r.root(text)
 	if root == nil {
 		if !r.problems.Failed() {

@@ -104,7 +104,7 @@ func nameCharRemedy(r rune) string {
 }
 
 func typeRemedy(typ string) string {
-	if near := closest(typ, types[:]); near != "" {
+	if near := Closest(typ, types[:]); near != "" {
 		return "did you mean ." + near + "?"
 	}
 	return "end it in ." + strings.Join(types[:5], ", .") + " or another of systemd's unit types"

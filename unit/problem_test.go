@@ -95,8 +95,8 @@ func TestClosest(t *testing.T) {
 		{"", ""},
 		{"X", ""},
 	} {
-		if got := closest(c.in, optionNames[:]); got != c.want {
-			t.Errorf("closest(%q) = %q, want %q", c.in, got, c.want)
+		if got := Closest(c.in, optionNames[:]); got != c.want {
+			t.Errorf("Closest(%q) = %q, want %q", c.in, got, c.want)
 		}
 	}
 }

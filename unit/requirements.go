@@ -112,7 +112,7 @@ func lookupOption(name string) (opt option, legacy, ok bool) {
 func optionRemedy(name string) string {
 	names := append(optionNames[:], "X-ConditionMachineID", "X-ConditionMachineOf",
 		"X-ConditionMachineMetadata", "X-Conflicts")
-	if near := closest(name, names); near != "" {
+	if near := Closest(name, names); near != "" {
 		opt, _, _ := lookupOption(near)
 		return "did you mean " + optionNames[opt] + "?"
 	}

@@ -2,9 +2,9 @@ package unit
 
 import "strings"
 
-// closest finds the candidate that s most likely is a misspelling of, or "".
+// Closest finds the candidate that s most likely is a misspelling of, or "".
 // Case doesn't count; a third of the letters may be wrong.
-func closest(s string, candidates []string) string {
+func Closest(s string, candidates []string) string {
 	best, bestDist := "", max(len(s)/3, 1)+1
 	for _, c := range candidates {
 		if d := distance(strings.ToLower(s), strings.ToLower(c)); d < bestDist {

@@ -4,9 +4,7 @@ package format
 
 import (
 	"bytes"
-	"compress/gzip"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 )
@@ -21,23 +19,21 @@ const (
 	Ignition    Kind = "ignition"
 	Butane      Kind = "butane"
 	Multipart   Kind = "multipart"
-	Unknown     Kind = "unknown"
+	Unknown     Kind = "unknown" // Explain says why
 )
-
-// MaxSize bounds a config, also once it is decompressed.
-const MaxSize = 16 << 20
 
 var butaneVariant = regexp.MustCompile(`(?m)^variant[ \t]*:`)
 
-// Detect tells a config's kind by how it begins. Compressed ones are for
+// Detect tells a config's kind by how it begins. A compressed one is for
 // Decompress first.
 func Detect(text []byte) Kind {
-	first, _, _ := bytes.Cut(text, []byte("\n"))
-	switch head := strings.TrimRight(string(first), " \t\r"); {
+	switch head := firstLine(text); {
 	case head == "#cloud-config":
 		return CloudConfig
 	case strings.HasPrefix(head, "#!"):
 		return Script
+	case foreign(head) != "":
+		return Unknown
 	case bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")):
 		return Ignition
 	case isMultipart(text):
@@ -48,24 +44,51 @@ func Detect(text []byte) Kind {
 	return Unknown
 }
 
-// Decompress gives a gzipped config's text; any other as it is.
-func Decompress(text []byte) ([]byte, error) {
-	if len(text) > MaxSize {
-		return nil, fmt.Errorf("the config is larger than %d MiB", MaxSize>>20)
+func firstLine(text []byte) string {
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	return strings.TrimRight(string(first), " \t\r\v\f")
+}
+
+// Explain says why a text is of no kind, and what to do.
+func Explain(text []byte) (line int, msg string) {
+	head := firstLine(text)
+	if why := foreign(head); why != "" {
+		return 1, why
 	}
-	if !bytes.HasPrefix(text, []byte{0x1f, 0x8b}) {
-		return text, nil
+	if strings.HasPrefix(head, "#cloud-config") {
+		return 1, fmt.Sprintf("the first line must be #cloud-config and nothing else, and is %.60q", head)
 	}
-	r, err := gzip.NewReader(bytes.NewReader(text))
-	if err != nil {
-		return nil, fmt.Errorf("gzip: %w", err)
+	if strings.TrimSpace(string(text)) == "" {
+		return 1, "the config is empty"
 	}
-	out, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("gzip: %w", err)
+	for i, l := range strings.SplitAfterN(string(text), "\n", 20) {
+		if l = strings.TrimSpace(l); i > 0 && (l == "#cloud-config" || strings.HasPrefix(l, "#!")) {
+			return i + 1, fmt.Sprintf("%.60s must be the first line: nothing may come before it", l)
+		}
 	}
-	if len(out) > MaxSize {
-		return nil, fmt.Errorf("decompressed, it is larger than %d MiB", MaxSize>>20)
+	if withoutVariant.Match(text) {
+		return 1, "if this is Butane, its variant: and version: are missing; if it is a cloud-config, its first line, #cloud-config, is"
 	}
-	return out, nil
+	return 1, "the format is not known: begin with #cloud-config or #!, or give Butane (variant:), Ignition JSON or MIME multipart"
+}
+
+var withoutVariant = regexp.MustCompile(`(?m)^(coreos|write_files|systemd|storage|passwd|ignition)[ \t]*:`)
+
+// foreign tells of what cloud-init knows and we don't, by its first line; the
+// longest beginning first.
+func foreign(head string) string {
+	for _, f := range [...]struct{ begins, why string }{
+		{"## template:", "templates are not filled in: write the values into the config, or use $private_ipv4 and its like"},
+		{"#include", "nothing is included from elsewhere: give the config itself, or several of them as MIME multipart"},
+		{"#cloud-boothook", "boothooks are not run: write a unit with Type=oneshot that is enabled and ordered Before= what needs it"},
+		{"#cloud-config-archive", "archives are not read: give their parts as MIME multipart"},
+		{"#cloud-config-jsonp", "JSON patches are not read: write the whole cloud-config"},
+		{"#part-handler", "part handlers are not run: give what they would make"},
+		{"#upstart-job", "upstart jobs are not read: write a systemd unit into coreos.units"},
+	} {
+		if strings.HasPrefix(head, f.begins) {
+			return f.begins + ": " + f.why
+		}
+	}
+	return ""
 }

@@ -1,0 +1,118 @@
+package cloudinit
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+type user struct {
+	name, passwd, gecos, homedir, primaryGroup, shell string
+	keys, groups, sudo                                []string
+	noCreateHome, noUserGroup, system, noLogInit      bool
+	locked                                            bool
+	uid                                               *int
+}
+
+// The forms of what goes into lines of /etc/passwd and its like.
+var (
+	accountName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`)
+	passwordHash = regexp.MustCompile(`^[^\s:]+$`)
+	passwdField  = regexp.MustCompile(`^[^:\n\r\x00]*$`)
+	plainPath    = regexp.MustCompile(`^/[^:\s\x00]*$`)
+	oneLine      = regexp.MustCompile(`^[^\n\r\x00]+$`)
+)
+
+func (r *reader) user(c *cloudConfig, n *yaml.Node, path string) {
+	if at, ok := r.resolve(n); ok && at.Kind == yaml.ScalarNode {
+		r.userNames(c, at, path)
+		return
+	}
+	var u user
+	fetched := func(n *yaml.Node, path string) {
+		r.problems.add(n.Line, Error, "%s: keys are not fetched from elsewhere: write them into ssh_authorized_keys", path)
+	}
+	keys := map[string]take{
+		"name":   r.matching(&u.name, accountName, "a user's name"),
+		"passwd": r.matching(&u.passwd, passwordHash, "a hash, which openssl passwd -6 makes"),
+		"gecos":  r.matching(&u.gecos, passwdField, "one line without colons"), "homedir": r.matching(&u.homedir, plainPath, "a path"),
+		"primary_group": r.matching(&u.primaryGroup, accountName, "a group's name"), "shell": r.matching(&u.shell, plainPath, "a path"),
+		"ssh_authorized_keys": r.sshKeys(&u.keys), "groups": r.groupNames(&u.groups),
+		"no_create_home": r.flag(&u.noCreateHome), "no_user_group": r.flag(&u.noUserGroup),
+		"system": r.flag(&u.system), "no_log_init": r.flag(&u.noLogInit),
+		"coreos_ssh_import_github": fetched, "coreos_ssh_import_github_users": fetched, "coreos_ssh_import_url": fetched,
+	}
+	r.cloudInitUser(&u, keys)
+	r.mapping(n, path, keys)
+	if u.name == "" {
+		r.problems.add(n.Line, Error, "%s has no name", path)
+	}
+	if u.locked && u.passwd != "" {
+		u.passwd = "!" + u.passwd
+	}
+	c.users = append(c.users, u)
+}
+
+// userNames reads an entry that is only text, as cloud-init has them: names.
+// default is the user that an image has.
+func (r *reader) userNames(c *cloudConfig, n *yaml.Node, path string) {
+	for _, name := range strings.Split(n.Value, ",") {
+		switch name = strings.TrimSpace(name); {
+		case name == "default":
+			r.problems.add(n.Line, Warning, "%s: default, the image's own user, is left as it is; ssh_authorized_keys are those of core", path)
+		case !accountName.MatchString(name):
+			r.problems.add(n.Line, Error, "%s must be a user's name, and is %.80q", path, name)
+		default:
+			c.users = append(c.users, user{name: name})
+		}
+	}
+}
+
+// sshKeys reads authorized keys, each a line of the file that sshd reads.
+func (r *reader) sshKeys(dst *[]string) take {
+	return r.list(r.text(func(v string, n *yaml.Node, path string) {
+		v = strings.TrimSpace(v)
+		switch {
+		case strings.ContainsAny(v, "\n\r\x00"):
+			r.problems.add(n.Line, Error, "%s: a key is one line", path)
+		case len(strings.Fields(v)) < 2:
+			r.problems.add(n.Line, Error, "%s: %.40q is no SSH key: write one as it is in an id_ed25519.pub", path, v)
+		default:
+			*dst = append(*dst, v)
+		}
+	}))
+}
+
+// groupNames reads a list, or text with commas.
+func (r *reader) groupNames(dst *[]string) take {
+	one := r.text(func(v string, n *yaml.Node, path string) {
+		for _, name := range strings.Split(v, ",") {
+			if name = strings.TrimSpace(name); !accountName.MatchString(name) {
+				r.problems.add(n.Line, Error, "%s must be a group's name, and is %.80q", path, name)
+				continue
+			}
+			*dst = append(*dst, name)
+		}
+	})
+	many := r.list(one)
+	return func(n *yaml.Node, path string) {
+		if at, ok := r.resolve(n); ok && at.Kind == yaml.ScalarNode {
+			one(n, path)
+			return
+		}
+		many(n, path)
+	}
+}
+
+func (r *reader) number(dst **int) take {
+	return r.text(func(v string, n *yaml.Node, path string) {
+		i, err := strconv.ParseUint(v, 10, 31)
+		if err != nil {
+			r.wrongType(n, path, "a whole number")
+		}
+		id := int(i)
+		*dst = &id
+	})
+}
