@@ -23,7 +23,6 @@ const maxMerged = 10
 type reader struct {
 	problems   Problems
 	addresses  Addresses
-	check      bool // only validate: the host's addresses don't matter yet
 	persistent bool // fleetd etcd replaces what isn't known yet
 	nodes      int
 	unpacked   int                       // bytes that files' contents came to
@@ -216,7 +215,7 @@ func (r *reader) text(set func(value string, n *yaml.Node, path string)) take {
 		}
 		value, missing := r.addresses.substitute(n.Value)
 		later := r.persistent && strings.HasPrefix(path, "coreos.etcd2.")
-		if len(missing) > 0 && !r.check && !later {
+		if len(missing) > 0 && !later {
 			r.problems.add(n.Line, Error, "%s uses %s, which this host has not: set COREOS_%s in the environment",
 				path, missing[0], strings.ToUpper(missing[0][1:]))
 		}

@@ -10,6 +10,17 @@ type Addresses map[string]string
 
 var addressNames = []string{"private_ipv4", "private_ipv6", "public_ipv4", "public_ipv6"}
 
+// examples fills in what is missing, for a check elsewhere than on the host.
+func (a Addresses) examples() Addresses {
+	all := Addresses{"private_ipv4": "192.0.2.1", "private_ipv6": "2001:db8::1", "public_ipv4": "192.0.2.2", "public_ipv6": "2001:db8::2"}
+	for name, ip := range a {
+		if ip != "" {
+			all[name] = ip
+		}
+	}
+	return all
+}
+
 // As with coreos-cloudinit, a name may go on (_x), and a backslash escapes.
 var variable = regexp.MustCompile(`\\?\$(public|private)_ipv[46]`)
 

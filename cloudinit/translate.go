@@ -45,6 +45,9 @@ func (m Metadata) empty() bool { return m.Hostname == "" && len(m.SSHKeys) == 0 
 // Failed, there is none to use. No text at all is fine if there is Metadata.
 func Translate(data []byte, opts Options) (Result, Problems) {
 	out, ps := Result{Config: emptyConfig()}, Problems{}
+	if opts.Check {
+		opts.Addresses = opts.Addresses.examples()
+	}
 	text, err := format.Decompress(data)
 	switch {
 	case err != nil:
@@ -116,7 +119,7 @@ func translate(text []byte, kind format.Kind, opts Options) (Result, Problems) {
 func translateScript(text string, opts Options) (Result, Problems) {
 	var ps Problems
 	script, missing := opts.Addresses.substitute(text)
-	if len(missing) > 0 && !opts.Check {
+	if len(missing) > 0 {
 		before, _, _ := strings.Cut(script, missing[0])
 		ps.add(strings.Count(before, "\n")+1, Error, "the script uses %s, which this host has not", missing[0])
 		return Result{}, ps
@@ -131,7 +134,7 @@ func translateScript(text string, opts Options) (Result, Problems) {
 }
 
 func translateCloudConfig(text []byte, opts Options) (Result, Problems) {
-	r := &reader{addresses: opts.Addresses, check: opts.Check, persistent: opts.Persistent, places: places}
+	r := &reader{addresses: opts.Addresses, persistent: opts.Persistent, places: places}
 	root := r.root(text)
 	if root == nil {
 		if !r.problems.Failed() {

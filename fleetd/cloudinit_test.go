@@ -13,7 +13,7 @@ func TestCloudinit(t *testing.T) {
 	for name, tc := range map[string]struct{ config, flag, out, err, fails string }{
 		"valid":        {"hostname: x", "--validate", "", "", ""},
 		"not valid":    {"hostnam: x", "--validate", "", ":2: error: hostnam", "can't be used"},
-		"without IP":   {"hostname: a$public_ipv6", "--validate", "", "", ""},
+		"without IP":   {"coreos: {fleet: {public_ip: $public_ipv6}}", "--validate", "", "", ""},
 		"to Ignition":  {"coreos: {fleet: {public_ip: $private_ipv4}}", "--to=ignition", `"name": "20-cloudinit.conf"`, "cannot lift a mask: the image must not have /etc/systemd/system/fleet.service", ""},
 		"unsayable":    {"coreos: {units: [{name: a.service, command: start}]}", "--to=ignition", "", ":2: error: a.service's command start", "can't be said in Ignition"},
 		"neither":      {"", "--validate=false", "", "", "give either"},
