@@ -6,7 +6,9 @@ SHELL := /bin/bash
 
 VERSION := 2.0.0-dev
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
-DATE    := $(shell date -u +%Y-%m-%dT%H:%M:%SZ)
+# The commit's time, not the clock's: the same code makes the same files.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+DATE    := $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildDate=$(DATE)
 
 # What is costly to make and may outlive a checkout: tools, the hosts' root
@@ -14,14 +16,30 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.bui
 export FLEET_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fleet
 GOLANGCI := $(FLEET_CACHE)/tools/golangci-lint-v2.15.0
 
+NFPM := $(FLEET_CACHE)/tools/nfpm-v2.43.4
+BIN := bin
+OUT := dist/out
+
 .PHONY: help
 help: ## print this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## bin/fleetd and bin/fleetctl, static
-	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./fleetd ./fleetctl
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./fleetd ./fleetctl
+
+.PHONY: packages
+packages: build tools $(NFPM) ## dist/out: a .deb, an .rpm and a systemd-sysext image (GOARCH=arm64 for another machine)
+	@VERSION='$(VERSION)' ARCH=$$(go env GOARCH) EPOCH=$(SOURCE_DATE_EPOCH) NFPM=$(NFPM) BIN=$(BIN) OUT=$(OUT) dist/packages/build
+
+# Newer ones need modules that the Go proxy doesn't have.
+$(NFPM):
+	@echo "building nfpm v2.43.4 (about a minute, once)"
+	@mkdir -p $(dir $@)
+	GOARCH= GOBIN=$(dir $@)new-nfpm go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
+	mv $(dir $@)new-nfpm/nfpm $@
+	rmdir $(dir $@)new-nfpm
 
 .PHONY: test
 test: unit functional ## every test there is, on real hosts too (as root)
@@ -42,7 +60,7 @@ fuzz: ## send the API and discovery whatever comes to mind, for FUZZTIME (2m) ea
 	go test -run '^$$' -fuzz FuzzService -fuzztime $(FUZZTIME) ./discovery/server
 
 .PHONY: functional
-functional: build tools ## the tests on three real hosts (as root)
+functional: packages ## the tests on three real hosts (as root)
 	@[ "$$(id -u)" = 0 ] || echo "real hosts need root: without it, the tests on them are skipped" >&2
 # One package after the other, for each result to be seen when it is there.
 	go test -count=1 -timeout 30m -p 1 -v ./functional/... | grep --line-buffered -v '^=== '
@@ -71,12 +89,12 @@ docs: ## what is made of the commands themselves: docs/fleetctl.md, dist/man, di
 	go test -count=1 -run 'TestReferenceIsCurrent|TestManPagesAreCurrent' ./fleetctl ./fleetd -update
 
 .PHONY: bench
-bench: build ## speed, in ratios to a floor measured in the same run (as root: on real hosts too)
+bench: packages ## speed, in ratios to a floor measured in the same run (as root: on real hosts too)
 	go test -run '^$$' -bench . -benchtime 1s $$(go list ./... | grep -v '/functional')
 	go test -run '^$$' -bench . -benchtime 20x ./functional
 
 .PHONY: demo
-demo: build ## three real hosts, one cluster, a docker service that survives the loss of its host
+demo: packages ## three real hosts, one cluster, a docker service that survives the loss of its host
 	go run ./functional/demo up
 
 .PHONY: demo-down
@@ -85,4 +103,4 @@ demo-down: ## remove what make demo left
 
 .PHONY: clean
 clean: ## remove what was built here (not the cache, ~/.cache/fleet)
-	rm -rf bin functional/failed
+	rm -rf bin dist/out functional/failed

@@ -147,7 +147,7 @@ func TestDevKeepsItsData(t *testing.T) {
 // ordinary user whose session lingers.
 func TestDevOnHost(t *testing.T) {
 	w := use(t)
-	specs, err := cluster.Specs(cluster.Options{Size: 1, Files: map[string]platform.File{}})
+	specs, err := cluster.Specs(w.ctx, plat, cluster.Options{Size: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestDevOnHost(t *testing.T) {
 
 func TestSecondHostWithTheSameMachineIDIsRefused(t *testing.T) {
 	w := use(t)
-	specs, err := cluster.Specs(cluster.Options{Size: 1})
+	specs, err := cluster.Specs(w.ctx, plat, cluster.Options{Size: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,17 +50,15 @@ func TestGettingStarted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	byHand := map[string]platform.File{}
-	for file, mode := range map[string]os.FileMode{
-		"bin/fleetd": 0o755, "bin/fleetctl": 0o755,
-		"dist/fleet.service": 0o644, "dist/fleet.socket": 0o644, "dist/etcd2.service": 0o644,
-	} {
-		text, err := os.ReadFile(filepath.Join(cluster.Root(), file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		byHand["/root/fleet/"+file] = platform.File{Content: string(text), Mode: mode}
+	deb, err := cluster.Package()
+	if err != nil {
+		t.Fatal(err)
 	}
+	content, err := os.ReadFile(deb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byHand := map[string]platform.File{"/root/fleet/" + filepath.Base(deb): {Content: string(content)}}
 	var specs []platform.HostSpec
 	for i := range 3 {
 		specs = append(specs, platform.HostSpec{Name: fmt.Sprintf("n%d", i+1), Files: byHand})

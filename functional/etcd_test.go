@@ -51,7 +51,7 @@ func (w *world) put(h *platform.Host, key, value string) {
 
 type etcdRange struct {
 	Header struct{ Revision string }
-	Kvs    []struct{ Key, Value string }
+	Kvs    []struct{ Key, Value, Lease string }
 }
 
 // get reads all keys with a prefix.

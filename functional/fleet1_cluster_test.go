@@ -55,7 +55,7 @@ func bootFleet1(name string) (*cluster.Cluster, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	specs, err := cluster.Specs(cluster.Options{Size: 2, Files: programs})
+	specs, err := cluster.Specs(ctx, plat, cluster.Options{Size: 2, Files: programs})
 	if err != nil {
 		return nil, err
 	}

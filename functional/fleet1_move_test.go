@@ -2,8 +2,6 @@ package functional
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -137,20 +135,9 @@ fleetctl --endpoint $old destroy a.service`)
 	}
 }
 
-// installFleet puts this fleet's services in the place of fleet 1.0's, without
-// starting anything.
+// installFleet puts this fleet's services, whose package is installed, in the
+// place of fleet 1.0's, without starting anything.
 func (w *world) installFleet(h *platform.Host) {
 	w.t.Helper()
-	files := map[string]platform.File{}
-	for _, name := range []string{"fleet.service", "fleet.socket", "etcd2.service"} {
-		content, err := os.ReadFile(filepath.Join(cluster.Root(), "dist", name))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		files["/etc/systemd/system/"+name] = platform.File{Content: string(content)}
-	}
-	if err := h.WriteFiles(w.ctx, files); err != nil {
-		w.t.Fatal(err)
-	}
-	w.run(h, "systemctl daemon-reload")
+	w.run(h, "rm /etc/systemd/system/fleet.service /etc/systemd/system/fleet.socket; systemctl daemon-reload")
 }

@@ -64,15 +64,16 @@ func boot(ctx context.Context) error {
 	opts := cluster.Options{Conf: func(i int) []string {
 		return []string{"agent_ttl=" + agentTTL.String(), fmt.Sprintf("metadata=index=%d,region=%s", i, []string{"eu", "eu", "us"}[i])}
 	}}
-	specs, err := cluster.Specs(opts)
+	var err error
+	if plat, err = platform.New(ctx, platform.Options{Out: os.Stdout}); err != nil {
+		return err
+	}
+	specs, err := cluster.Specs(ctx, plat, opts)
 	if err != nil {
 		return err
 	}
 	for i := range specs { // lists are in the order of machine ids
 		specs[i].MachineID = fmt.Sprintf("%d%d%d%029x", i+1, i+1, i+1, rand.Uint64())
-	}
-	if plat, err = platform.New(ctx, platform.Options{Out: os.Stdout}); err != nil {
-		return err
 	}
 	hosts, err := plat.BootAll(ctx, specs...)
 	if err != nil {

@@ -1,12 +1,12 @@
-// Package cluster makes a fleet cluster of real hosts: each runs systemd, the
-// built fleetd and its built-in etcd as services, as in production. The
-// functional tests and make demo share it.
+// Package cluster makes a fleet cluster of real hosts: each runs systemd, and has
+// the built .deb installed, whose fleetd and built-in etcd run as services, as in
+// production. The functional tests and make demo share it.
 package cluster
 
 import (
 	"context"
 	"fmt"
-	"os"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -37,15 +37,12 @@ func Root() string {
 	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
 }
 
-// Specs are the hosts of a cluster, not yet configured: fleet's binaries and
-// units are on them, nothing of it runs.
-func Specs(opts Options) ([]platform.HostSpec, error) {
-	files, err := fleetFiles()
+// Specs are the hosts of a cluster, not yet configured: fleet's package is
+// installed on them, nothing of it runs.
+func Specs(ctx context.Context, p *platform.Platform, opts Options) ([]platform.HostSpec, error) {
+	layer, err := Installed(ctx, p)
 	if err != nil {
 		return nil, err
-	}
-	for path, f := range opts.Files {
-		files[path] = f
 	}
 	n := opts.Size
 	if n == 0 {
@@ -53,33 +50,12 @@ func Specs(opts Options) ([]platform.HostSpec, error) {
 	}
 	specs := make([]platform.HostSpec, n)
 	for i := range specs {
-		specs[i] = platform.HostSpec{Name: fmt.Sprintf("n%d", i+1), Docker: opts.Docker, Files: files}
+		specs[i] = platform.HostSpec{Name: fmt.Sprintf("n%d", i+1), Docker: opts.Docker, Layers: []string{layer}, Files: maps.Clone(opts.Files)}
+		if specs[i].Files == nil {
+			specs[i].Files = map[string]platform.File{}
+		}
 	}
 	return specs, nil
-}
-
-// fleetFiles are the built binaries and the units of dist/.
-func fleetFiles() (map[string]platform.File, error) {
-	files := map[string]platform.File{}
-	add := func(from, to string, mode os.FileMode) error {
-		b, err := os.ReadFile(filepath.Join(Root(), from))
-		if err != nil {
-			return fmt.Errorf("%w (run: make build)", err)
-		}
-		files[to] = platform.File{Content: string(b), Mode: mode}
-		return nil
-	}
-	for _, name := range []string{"fleetd", "fleetctl"} {
-		if err := add("bin/"+name, "/usr/bin/"+name, 0o755); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range []string{"fleet.service", "fleet.socket", "etcd2.service"} {
-		if err := add("dist/"+name, "/etc/systemd/system/"+name, 0o644); err != nil {
-			return nil, err
-		}
-	}
-	return files, nil
 }
 
 // Form configures etcd and fleet on booted hosts, starts them, and returns

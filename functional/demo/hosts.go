@@ -100,7 +100,7 @@ func (d *demo) options() (cluster.Options, error) {
 }
 
 func (d *demo) boot(ctx context.Context, p *platform.Platform, opts cluster.Options) error {
-	specs, err := cluster.Specs(opts)
+	specs, err := cluster.Specs(ctx, p, opts)
 	if err != nil {
 		return err
 	}

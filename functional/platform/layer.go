@@ -31,9 +31,11 @@ func (p *Platform) Layer(ctx context.Context, name string, below []string, argv 
 		return "", err
 	}
 	defer p.booting.Done()
+	p.layers.Lock()
+	defer p.layers.Unlock()
 	disk := disk{filepath.Join(p.desc.Data, ".layers", name)} // no host has such a name
 	if isDir(disk.dir) {
-		return "", fmt.Errorf("platform %s has a layer %s already", p.desc.Name, name)
+		return disk.upper(), nil
 	}
 	if err := disk.make(); err != nil {
 		return "", err

@@ -33,6 +33,7 @@ type Platform struct {
 	sshKeyPath string
 	sshPublic  string
 
+	layers  sync.Mutex // one is made at a time
 	booting sync.WaitGroup
 	closing context.Context // done: no host may boot any more
 	close   context.CancelFunc
