@@ -135,14 +135,12 @@ func translateScript(text string, opts Options) (Result, Problems) {
 
 func translateCloudConfig(text []byte, opts Options) (Result, Problems) {
 	r := &reader{addresses: opts.Addresses, persistent: opts.Persistent, places: places}
-	root := r.root(text)
-	if root == nil {
-		if !r.problems.Failed() {
-			r.problems.add(1, Warning, "the cloud-config is empty")
-		}
-		return Result{Config: emptyConfig()}, r.problems
+	c := &cloudConfig{}
+	if root := r.root(text); root != nil {
+		c = r.cloudConfig(root)
+	} else if !r.problems.Failed() {
+		r.problems.add(1, Warning, "the cloud-config is empty")
 	}
-	c := r.cloudConfig(root)
 	if r.problems.Failed() {
 		return Result{}, r.problems
 	}
