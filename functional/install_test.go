@@ -26,26 +26,14 @@ func newer(t *testing.T) string {
 	return found[0]
 }
 
-// bareHosts boots hosts beside the shared ones, without fleet, with packages in
-// /root. They form a cluster of their own.
-func bareHosts(t *testing.T, debs map[string]string, names ...string) *world {
+// bareHosts boots hosts beside the shared ones. They form a cluster of their own,
+// or none.
+func bareHosts(t *testing.T, specs ...platform.HostSpec) *world {
 	t.Helper()
 	if whyNoHost != nil {
 		t.Skipf("needs real hosts: %v", whyNoHost)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	files := map[string]platform.File{}
-	for name, deb := range debs {
-		content, err := os.ReadFile(deb)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files["/root/"+name] = platform.File{Content: string(content)}
-	}
-	var specs []platform.HostSpec
-	for _, name := range names {
-		specs = append(specs, platform.HostSpec{Name: name, Files: files})
-	}
 	hosts, err := plat.BootAll(ctx, specs...)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +67,15 @@ func TestPackageOnRealHosts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := bareHosts(t, map[string]string{"old.deb": old, "new.deb": newer(t)}, "pkg1", "pkg2")
+	files := map[string]platform.File{}
+	for name, deb := range map[string]string{"old.deb": old, "new.deb": newer(t)} {
+		content, err := os.ReadFile(deb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files["/root/"+name] = platform.File{Content: string(content)}
+	}
+	w := bareHosts(t, platform.HostSpec{Name: "pkg1", Files: files}, platform.HostSpec{Name: "pkg2", Files: files})
 	one, two := w.Hosts[0], w.Hosts[1]
 
 	for _, h := range w.Hosts {
