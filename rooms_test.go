@@ -41,7 +41,8 @@ var mayImport = map[string][]string{
 	"fleetd/config":         {"machine", "registry"},
 	"fleetd/manager":        {},
 	"fleetd/member":         {"discovery", "discovery/token"},
-	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "cloudinit", "cloudinit/apply", "discovery/server", "fleetd/config", "fleetd/manager", "fleetd/member"},
+	"fleetd/proxy":          {},
+	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "cloudinit", "cloudinit/apply", "discovery/server", "fleetd/config", "fleetd/manager", "fleetd/member", "fleetd/proxy"},
 	"functional/platform":   {},
 	"functional/cluster":    {"functional/platform"},
 	"functional/demo":       {"functional/platform", "functional/cluster"},
@@ -53,7 +54,7 @@ var mayImport = map[string][]string{
 // onlyIn says which rooms alone may import a library: what it speaks is those
 // rooms' secret.
 var onlyIn = map[string][]string{
-	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member"},
+	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member", "fleetd/proxy"},
 	"go.etcd.io/etcd/server":                {"fleetd", "fleetd/member", "registry/etcdtest"},
 	"go.etcd.io/bbolt":                      {"discovery/server"},
 	"github.com/coreos/butane":              {"cloudinit"},

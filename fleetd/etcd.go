@@ -94,11 +94,6 @@ func tellSystemd(log logrus.FieldLogger, text string) {
 	}
 }
 
-// serveProxy is not there yet.
-func serveProxy(context.Context, member.ProxyOptions) error {
-	return errors.New("this host is none of the cluster's members: start fleetd with etcd_servers=<their client URLs> in fleet.conf, and no etcd here")
-}
-
 // lookupAddress finds one of this host's addresses.
 func lookupAddress(name string) (string, error) {
 	found, err := machine.FindAddresses("/", os.Getenv)

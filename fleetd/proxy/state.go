@@ -1,0 +1,91 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Cluster is what a proxy knows of its cluster.
+type Cluster struct {
+	// PeerURLs are all members'. etcd 2's proxies kept this much, in the same file.
+	PeerURLs []string
+	// ID tells this cluster from any other; "" before the first member answered.
+	ID      string   `json:",omitempty"`
+	Members []Member `json:",omitempty"`
+}
+
+// Member is a member as members tell of it.
+type Member struct {
+	ID         uint64   `json:"id"`
+	Name       string   `json:"name,omitempty"` // "": it has not started yet
+	PeerURLs   []string `json:"peerURLs"`
+	ClientURLs []string `json:"clientURLs,omitempty"`
+	Learner    bool     `json:"isLearner,omitempty"`
+}
+
+func file(dir string) string { return filepath.Join(dir, "cluster") }
+
+// Load reads what a proxy remembers; nothing, if there was none.
+func Load(dir string) (Cluster, error) {
+	var c Cluster
+	text, err := os.ReadFile(file(dir))
+	if errors.Is(err, os.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("reading whose proxy this host is: %w", err)
+	}
+	if err := json.Unmarshal(text, &c); err != nil || len(c.PeerURLs) == 0 {
+		return c, fmt.Errorf(`%s does not say whose proxy this host is (%w): write {"PeerURLs": ["http://IP:2380"]} with a member's address there; `+
+			"or delete the file, to begin anew with ETCD_INITIAL_CLUSTER or ETCD_DISCOVERY", file(dir), cause(err))
+	}
+	return c, nil
+}
+
+func cause(err error) error {
+	if err == nil {
+		return errors.New("it names no peer URL")
+	}
+	return err
+}
+
+// save replaces the file, so that at any moment the old or the new one is there.
+func (c Cluster) save(dir string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("keeping whose proxy this host is: %w", err)
+		}
+	}()
+	text, err := json.MarshalIndent(c, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	// Not in the directory itself: that it isn't empty makes a host a proxy.
+	temp, err := os.CreateTemp(filepath.Dir(dir), ".proxy-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(append(text, '\n'))
+	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temp.Name(), file(dir)); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
