@@ -1,7 +1,6 @@
 package cloudinit
 
 import (
-	"bytes"
 	"strings"
 
 	"github.com/coreos/butane/config"
@@ -84,18 +83,6 @@ func (r *reader) ignitionUnit(u types.Unit, source []byte) {
 	for _, d := range u.Dropins {
 		check(d.Contents, u.Name+" "+d.Name)
 	}
-}
-
-// lineOf finds the line on which a text stands in a source whose parser doesn't
-// tell: each but the first is looked for after the one before.
-func lineOf(source []byte, texts ...string) int {
-	at := 0
-	for _, t := range texts {
-		if i := bytes.Index(source[at:], []byte(strings.TrimSpace(t))); i >= 0 {
-			at += i
-		}
-	}
-	return bytes.Count(source[:at], []byte("\n")) + 1
 }
 
 func problemsOf(said report.Report) Problems {

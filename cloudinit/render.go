@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	etcUnits, runUnits = "/etc/systemd/system/", "/run/systemd/system/"
-	updateConf         = "/etc/coreos/update.conf"
+	etcUnits, runUnits     = "/etc/systemd/system/", "/run/systemd/system/"
+	etcNetwork, runNetwork = "/etc/systemd/network/", "/run/systemd/network/"
+	updateConf             = "/etc/coreos/update.conf"
 )
 
 // render writes a cloud-config as Ignition, and beside it what Ignition cannot
@@ -151,14 +152,16 @@ func (c *cloudConfig) renderUpdate(out *Result, opts Options) {
 
 // unitDir is where a unit's files go.
 func unitDir(runtime, network bool, opts Options) string {
-	dir := etcUnits
-	if runtime && !opts.Persistent {
-		dir = runUnits
+	runtime = runtime && !opts.Persistent
+	switch {
+	case runtime && network:
+		return runNetwork
+	case network:
+		return etcNetwork
+	case runtime:
+		return runUnits
 	}
-	if network {
-		dir = strings.Replace(dir, "/system/", "/network/", 1)
-	}
-	return dir
+	return etcUnits
 }
 
 // render writes a unit. Ignition writes units below /etc/systemd/system only:
