@@ -1,6 +1,8 @@
 package functional
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,6 +151,27 @@ func TestPackagedUnits(t *testing.T) {
 			lines := strings.Split(strings.TrimSpace(out), "\n")
 			t.Errorf("%s: %s", name, lines[len(lines)-1])
 		}
+	}
+}
+
+// The discovery service runs shut in as it is, and keeps its URLs.
+func TestPackagedDiscoveryService(t *testing.T) {
+	w := use(t)
+	h := w.Hosts[0]
+	t.Cleanup(func() {
+		w := &world{Cluster: w.Cluster, t: t, ctx: context.Background()}
+		w.run(h, "systemctl stop fleet-discovery.service; rm -rf /var/lib/private/fleet-discovery /var/lib/fleet-discovery")
+	})
+	w.run(h, "systemctl start fleet-discovery.service")
+	url := w.run(h, "curl -sS --max-time 10 'http://127.0.0.1:2381/new?size=2'")
+	w.run(h, "curl -sSf --max-time 10 -X PUT -d value=a=http://10.0.0.1:2380 '"+url+"/a1?prevExist=false'")
+	w.run(h, "systemctl kill --kill-whom=main --signal=KILL fleet-discovery.service")
+	w.await("the service that was killed", func() (bool, string) {
+		out, err := h.Run(w.ctx, "curl", "-sS", "--max-time", "10", "-H", "Accept: text/plain", url)
+		return err == nil && strings.Contains(out, "1 of 2 joined"), fmt.Sprint(out, err)
+	})
+	if user := w.run(h, "ps -o user= -p $(systemctl show -P MainPID fleet-discovery.service)"); user == "root" {
+		t.Error("it runs as root")
 	}
 }
 
