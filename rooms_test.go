@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"api/server":            {"unit", "machine", "registry", "registry/record", "engine/planner", "api"},
 	"api/server/servertest": {"unit", "machine", "registry", "registry/record", "engine/planner", "api/server"},
 	"cloudinit":             {"unit", "cloudinit/format"},
-	"cloudinit/apply":       {"unit", "cloudinit"},
+	"cloudinit/apply":       {"unit", "cloudinit", "cloudinit/format"},
 	"cloudinit/format":      {},
 	"cloudinit/source":      {"cloudinit/format"},
 	"discovery/token":       {},

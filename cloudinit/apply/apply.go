@@ -21,11 +21,16 @@ type Options struct {
 	// as a boot with Ignition would have. A cloud-config doesn't want it: it has
 	// commands.
 	StartEnabled bool
-	// Progress is told of each thing done, once it is; nil: nobody.
-	Progress func(Change)
-	// CommandsLater leaves the units' commands to the caller, who finds them in
-	// the report.
+	// CommandsLater leaves commands and scripts to the caller, who runs those of
+	// the Result, and before them the report's, with Run: at boot, something that
+	// is ordered after the caller can't be waited for by it.
 	CommandsLater bool
+	// Workspace is where scripts are kept: /var/lib/coreos-cloudinit by default.
+	Workspace string
+	// Progress is told of each change, Outcome of each command and script, once
+	// it is done; nil: nobody.
+	Progress func(Change)
+	Outcome  func(Outcome)
 
 	now      func() time.Time // nil: the clock
 	noOwners bool             // tests of users who may not give files away
@@ -40,7 +45,7 @@ type Manager interface {
 	// failed, timeout and so on. The error is of asking.
 	Do(ctx context.Context, unit, verb string) (result string, err error)
 	// Run runs a program as a service of its own, whose output is in the journal,
-	// and waits for its result: success, exit-code and so on.
+	// and waits for the job's result: done if the program ended well.
 	Run(ctx context.Context, unit string, argv []string) (result string, err error)
 	// Hostname is the name that the kernel has.
 	Hostname() (string, error)
@@ -52,7 +57,7 @@ type Report struct {
 	Changes  []Change            // what was different
 	Commands []Outcome           // the units' commands, as they ended
 	Scripts  []Outcome           // as they ended
-	Later    []cloudinit.Command // with CommandsLater: still to be run
+	Later    []cloudinit.Command // with CommandsLater and StartEnabled: what to start
 }
 
 // Outcome is how a command or a script ended.
@@ -123,6 +128,12 @@ func New(opts Options) (*Applier, error) {
 	if opts.Progress == nil {
 		opts.Progress = func(Change) {}
 	}
+	if opts.Outcome == nil {
+		opts.Outcome = func(Outcome) {}
+	}
+	if opts.Workspace == "" {
+		opts.Workspace = "/var/lib/coreos-cloudinit"
+	}
 	if opts.now == nil {
 		opts.now = time.Now
 	}
@@ -158,7 +169,17 @@ func (a *Applier) Apply(ctx context.Context, in cloudinit.Result) (Report, error
 	if err != nil {
 		return Report{}, err
 	}
-	return Report{Changes: p.changes()}, nil
+	report := Report{Changes: p.changes()}
+	if a.opts.Manager == nil {
+		return report, nil
+	}
+	if err := a.tell(ctx, p, &report); err != nil {
+		return report, err
+	}
+	if a.opts.CommandsLater {
+		return report, nil
+	}
+	return report, a.run(ctx, in.Commands, in.Scripts, &report)
 }
 
 // lockedFiles plans and changes the root's files while nobody else does.
@@ -170,6 +191,9 @@ func (a *Applier) lockedFiles(ctx context.Context, in cloudinit.Result) (*plan, 
 	defer unlock()
 	p, err := a.plan(ctx, in)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.notePending(p.pending); err != nil {
 		return nil, err
 	}
 	for i, s := range p.steps {

@@ -15,7 +15,10 @@ import (
 // plan is what an Apply does: changes on disk, then orders to the running host.
 type plan struct {
 	steps []step
-	after []Change // what the orders are, for --diff
+	after []Change // the orders
+
+	hostname string   // to be set; "" if it is already
+	pending  []string // see pendingFile
 }
 
 func (p *plan) changes() []Change {
@@ -36,6 +39,7 @@ type planner struct {
 	in       cloudinit.Result
 	fetch    *fetcher
 	accounts *accounts
+	enabled  []string // units that the config enables
 	problems []error
 }
 
@@ -50,14 +54,21 @@ func (p *planner) note(err error) {
 }
 
 func (a *Applier) plan(ctx context.Context, in cloudinit.Result) (*plan, error) {
-	p := &planner{tree: newTree(a.root), ctx: ctx, opts: a.opts, in: in, cfg: in.Config}
+	p := &planner{tree: newTree(a.root), ctx: ctx, opts: a.opts, in: in}
+	var err error
+	if p.cfg, err = whole(ctx, in); err != nil {
+		return nil, err
+	}
 	fetch, err := newFetcher(ctx, p.cfg.Ignition)
 	if err != nil {
 		return nil, err
 	}
 	p.fetch = fetch
 	p.refuseDisks()
-	for _, part := range []func(){p.passwd, p.storage} {
+	if a.opts.Manager == nil {
+		p.refuseOrders()
+	}
+	for _, part := range []func(){p.passwd, p.storage, p.merges, p.units, p.scripts} {
 		part()
 	}
 	if err := errors.Join(p.problems...); err != nil {
@@ -67,7 +78,8 @@ func (a *Applier) plan(ctx context.Context, in cloudinit.Result) (*plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &plan{steps: steps}, nil
+	out := &plan{steps: steps}
+	return out, p.live(out)
 }
 
 // refuseDisks names what can be done only before a root is mounted.
@@ -88,6 +100,17 @@ func (p *planner) refuseDisks() {
 	}
 	for _, arg := range append(k.ShouldExist[:len(k.ShouldExist):len(k.ShouldExist)], k.ShouldNotExist...) {
 		p.refuse("kernelArguments: %s %s: set it with the boot loader", arg, why)
+	}
+}
+
+// refuseOrders names what needs a running host.
+func (p *planner) refuseOrders() {
+	const instead = "can't be done on an image that doesn't run"
+	for _, c := range p.in.Commands {
+		p.refuse("line %d: %s's command %s %s: write enable: true instead, or put the config into the image as /var/lib/coreos-install/user_data, from where fleet-cloudinit.service applies it at each boot", c.Line, c.Unit, c.Verb, instead)
+	}
+	for _, s := range p.in.Scripts {
+		p.refuse("line %d: a script %s: make it a file and a unit with Type=oneshot that runs it", s.Line, instead)
 	}
 }
 
