@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -32,9 +33,11 @@ type Options struct {
 	Progress func(Change)
 	Outcome  func(Outcome)
 
-	now      func() time.Time // nil: the clock
-	noOwners bool             // tests of users who may not give files away
-	hook     func(op string)  // before each write
+	// For tests:
+	now       func() time.Time
+	noOwners  bool            // ordinary users may not give files away
+	hook      func(op string) // before each write
+	transport http.RoundTripper
 }
 
 // Manager is the running host's systemd.

@@ -40,7 +40,7 @@ type fetcher struct {
 
 // newFetcher heeds a config's time limits, proxy and authorities. These may have
 // to be fetched themselves: with the system's authorities.
-func newFetcher(ctx context.Context, ign types.Ignition) (*fetcher, error) {
+func newFetcher(ctx context.Context, ign types.Ignition, instead http.RoundTripper) (*fetcher, error) {
 	headers, total := headersTimeout, fetchTimeout
 	if s := ign.Timeouts.HTTPResponseHeaders; s != nil {
 		headers = time.Duration(*s) * time.Second
@@ -67,6 +67,10 @@ func newFetcher(ctx context.Context, ign types.Ignition) (*fetcher, error) {
 		DisableKeepAlives:     true,
 	}
 	f := &fetcher{client: &http.Client{Transport: transport}, total: total}
+	if instead != nil {
+		f.client.Transport = instead
+		return f, nil
+	}
 	if len(ign.Security.TLS.CertificateAuthorities) == 0 {
 		return f, nil
 	}

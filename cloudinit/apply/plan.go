@@ -56,10 +56,10 @@ func (p *planner) note(err error) {
 func (a *Applier) plan(ctx context.Context, in cloudinit.Result) (*plan, error) {
 	p := &planner{tree: newTree(a.root), ctx: ctx, opts: a.opts, in: in}
 	var err error
-	if p.cfg, err = whole(ctx, in); err != nil {
+	if p.cfg, err = whole(ctx, in, a.opts.transport); err != nil {
 		return nil, err
 	}
-	fetch, err := newFetcher(ctx, p.cfg.Ignition)
+	fetch, err := newFetcher(ctx, p.cfg.Ignition, a.opts.transport)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 
 	v3 "github.com/coreos/ignition/v2/config/v3_6"
@@ -23,6 +24,7 @@ const (
 // and the later one wins.
 type references struct {
 	ctx     context.Context
+	instead http.RoundTripper
 	fetched int
 }
 
@@ -60,7 +62,7 @@ func (r *references) get(ref types.Resource, settings types.Ignition) (types.Con
 	if r.fetched++; r.fetched > maxConfigs {
 		return types.Config{}, fmt.Errorf("ignition.config: more than %d configs are named: they go in a circle", maxConfigs)
 	}
-	f, err := newFetcher(r.ctx, settings)
+	f, err := newFetcher(r.ctx, settings, r.instead)
 	if err != nil {
 		return types.Config{}, err
 	}
@@ -80,11 +82,11 @@ func (r *references) get(ref types.Resource, settings types.Ignition) (types.Con
 
 // whole gives the config that a config and those it names are. Put together,
 // they must still be one.
-func whole(ctx context.Context, in cloudinit.Result) (types.Config, error) {
+func whole(ctx context.Context, in cloudinit.Result, instead http.RoundTripper) (types.Config, error) {
 	if c := in.Config.Ignition.Config; c.Replace.Source == nil && len(c.Merge) == 0 {
 		return in.Config, nil
 	}
-	r := &references{ctx: ctx}
+	r := &references{ctx: ctx, instead: instead}
 	cfg, err := r.render(in.Config, 0)
 	if err != nil {
 		return cfg, err

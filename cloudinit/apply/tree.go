@@ -206,6 +206,9 @@ func (t *tree) put(p string, n node) error {
 	} else {
 		n.was = old.was
 	}
+	if n.want.kind == regular && n.hardTo == "" {
+		n.want.size = int64(len(n.content))
+	}
 	t.nodes[p] = &n
 	return nil
 }
