@@ -40,9 +40,11 @@ var mayImport = map[string][]string{
 	"fleetctl":              {"unit", "api", "fleetctl/ssh"},
 	"fleetd/config":         {"machine", "registry"},
 	"fleetd/manager":        {},
-	"fleetd/member":         {"discovery", "discovery/token"},
-	"fleetd/proxy":          {},
-	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "cloudinit", "cloudinit/apply", "discovery/server", "fleetd/config", "fleetd/manager", "fleetd/member", "fleetd/proxy"},
+	"fleetd/member":         {"discovery", "discovery/token", "fleetd/peers"},
+	"fleetd/peers":          {},
+	"fleetd/proxy":          {"fleetd/peers"},
+	"fleetd/replace":        {"discovery", "fleetd/member", "fleetd/peers", "fleetd/proxy"},
+	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "cloudinit", "cloudinit/apply", "discovery/server", "fleetd/config", "fleetd/manager", "fleetd/member", "fleetd/proxy", "fleetd/replace"},
 	"functional/platform":   {},
 	"functional/cluster":    {"functional/platform"},
 	"functional/demo":       {"functional/platform", "functional/cluster"},
@@ -54,7 +56,7 @@ var mayImport = map[string][]string{
 // onlyIn says which rooms alone may import a library: what it speaks is those
 // rooms' secret.
 var onlyIn = map[string][]string{
-	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member", "fleetd/proxy"},
+	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member", "fleetd/peers", "fleetd/proxy", "fleetd/replace"},
 	"go.etcd.io/etcd/server":                {"fleetd", "fleetd/member", "registry/etcdtest"},
 	"go.etcd.io/bbolt":                      {"discovery/server"},
 	"github.com/coreos/butane":              {"cloudinit"},

@@ -85,10 +85,19 @@ func (e *etcd) bootstrap(size int) {
 	for n := 1; n <= size; n++ {
 		e.start(n, "--initial-cluster="+strings.Join(all, ","), "--initial-cluster-state=new")
 	}
-	e.await("a leader", func() error {
+	c := e.client(e.t, e.endpoints()...)
+	e.await("all members", func() error {
 		ctx, cancel := context.WithTimeout(e.t.Context(), time.Second)
 		defer cancel()
-		_, err := e.client(e.t, e.endpoints()...).Get(ctx, "x")
+		resp, err := c.MemberList(ctx)
+		if err != nil {
+			return err
+		}
+		for _, m := range resp.Members {
+			if len(m.ClientURLs) == 0 {
+				err = fmt.Errorf("member %x has not published its URLs", m.ID)
+			}
+		}
 		return err
 	})
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/fleet-project/fleet/fleetd/peers"
 )
 
 // follower keeps the upstream's endpoints, and the file, as the members are.
@@ -17,7 +19,7 @@ type follower struct {
 	opts    Options
 	known   Cluster // now
 	kept    Cluster // on disk
-	ask     func(ctx context.Context, peerURL string) (cluster string, members []Member, err error)
+	ask     func(ctx context.Context, peerURL string) (cluster string, members []peers.Member, err error)
 	own     func(url.URL) bool
 	up      interface{ set([]endpoint, error) }
 	metrics *metrics
@@ -72,7 +74,7 @@ func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
 // heard is what one peer URL said.
 type heard struct {
 	from, cluster string
-	members       []Member
+	members       []peers.Member
 	err           error
 }
 
@@ -120,6 +122,9 @@ func (f *follower) round(ctx context.Context) (settled bool) {
 		}
 	}
 	endpoints, settled := f.endpoints(answers)
+	if len(endpoints) == 0 && trouble == nil {
+		trouble = errors.New("those that do have not quite started, or are learners")
+	}
 	f.up.set(endpoints, trouble)
 	f.metrics.members.Set(float64(len(endpoints)))
 	switch {
@@ -135,9 +140,6 @@ func (f *follower) round(ctx context.Context) (settled bool) {
 
 // nobody is what to say when there is no member to go to.
 func (f *follower) nobody(trouble error) string {
-	if trouble == nil {
-		trouble = errors.New("those that do have not started, or are learners")
-	}
 	hint := ""
 	if f.known.ID == "" && f.opts.From != "" {
 		hint = fmt.Sprintf("; they are from %s: if that was used for an earlier cluster, which is gone, make a new one for this cluster's hosts", f.opts.From)
@@ -164,21 +166,21 @@ func (f *follower) say(text string, bad bool) {
 // that is all of them. A member whose peer URL is silent is left out while others
 // answer: its host may have become a proxy itself, at the same client URL.
 func (f *follower) endpoints(answers []heard) (out []endpoint, all bool) {
-	alive := map[string]bool{}
+	answered := map[string]bool{}
 	for _, a := range answers {
-		alive[a.from] = a.err == nil && a.cluster == f.known.ID
+		answered[a.from] = a.err == nil && a.cluster == f.known.ID
 	}
-	anyAlive := slices.ContainsFunc(f.known.Members, func(m Member) bool { return m.alive(alive) })
+	anyAlive := slices.ContainsFunc(f.known.Members, func(m peers.Member) bool { return alive(m, answered) })
 	all = true
 	for _, m := range f.known.Members {
-		if m.Learner || len(m.ClientURLs) == 0 || anyAlive && !m.alive(alive) {
+		if m.Learner || len(m.ClientURLs) == 0 || anyAlive && !alive(m, answered) {
 			all = false
 			continue
 		}
 		var e endpoint
 		for _, text := range m.ClientURLs {
 			u, err := url.Parse(text)
-			if err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Port() != "" && !f.own(*u) && (!loopback(*u) || m.local()) {
+			if err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Port() != "" && !f.own(*u) && (!loopback(*u) || local(m)) {
 				e = append(e, *u)
 			}
 		}
@@ -193,12 +195,12 @@ func (f *follower) endpoints(answers []heard) (out []endpoint, all bool) {
 	return out, all
 }
 
-func (m Member) alive(answers map[string]bool) bool {
+func alive(m peers.Member, answers map[string]bool) bool {
 	return slices.ContainsFunc(m.PeerURLs, func(u string) bool { return answers[u] })
 }
 
 // local reports whether all of the cluster is on this host.
-func (m Member) local() bool {
+func local(m peers.Member) bool {
 	return slices.ContainsFunc(m.PeerURLs, func(text string) bool {
 		u, err := url.Parse(text)
 		return err == nil && loopback(*u)

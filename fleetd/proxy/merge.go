@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/fleet-project/fleet/fleetd/peers"
 )
 
 // merge gives what is known after the answers, and what is wrong with those that
@@ -65,7 +67,7 @@ func (t troubles) Unwrap() []error { return t }
 
 // agreed gives the members that most of them agree on; else all that any of them
 // names.
-func agreed(answers []heard, id string) (members []Member, sure bool) {
+func agreed(answers []heard, id string) (members []peers.Member, sure bool) {
 	votes := map[string]map[uint64]bool{}
 	for _, a := range answers {
 		if a.err != nil || a.cluster != id {
@@ -73,7 +75,7 @@ func agreed(answers []heard, id string) (members []Member, sure bool) {
 		}
 		these := normal(a.members)
 		members = union(members, these)
-		who := slices.IndexFunc(these, func(m Member) bool { return !m.Learner && slices.Contains(m.PeerURLs, a.from) })
+		who := slices.IndexFunc(these, func(m peers.Member) bool { return !m.Learner && slices.Contains(m.PeerURLs, a.from) })
 		if who < 0 {
 			continue
 		}
@@ -90,9 +92,9 @@ func agreed(answers []heard, id string) (members []Member, sure bool) {
 }
 
 // normal is in an order of its own, so that equal answers are equal.
-func normal(members []Member) []Member {
+func normal(members []peers.Member) []peers.Member {
 	out := slices.Clone(members)
-	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(out, func(a, b peers.Member) int { return cmp.Compare(a.ID, b.ID) })
 	for i := range out {
 		out[i].PeerURLs = slices.Sorted(slices.Values(out[i].PeerURLs))
 		out[i].ClientURLs = slices.Sorted(slices.Values(out[i].ClientURLs))
@@ -100,7 +102,7 @@ func normal(members []Member) []Member {
 	return out
 }
 
-func voters(members []Member) int {
+func voters(members []peers.Member) int {
 	n := 0
 	for _, m := range members {
 		if !m.Learner {
@@ -111,10 +113,10 @@ func voters(members []Member) int {
 }
 
 // union adds to the first what only the second has.
-func union(first, second []Member) []Member {
+func union(first, second []peers.Member) []peers.Member {
 	out := slices.Clone(first)
 	for _, m := range second {
-		if !slices.ContainsFunc(out, func(o Member) bool { return o.ID == m.ID }) {
+		if !slices.ContainsFunc(out, func(o peers.Member) bool { return o.ID == m.ID }) {
 			out = append(out, m)
 		}
 	}

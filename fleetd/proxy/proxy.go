@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-project/fleet/fleetd/peers"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -80,14 +81,14 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, up.close()) }()
-	asker, err := newAsker(opts.Peer)
+	asker, err := peers.New(opts.Peer)
 	if err != nil {
 		closeAll(listeners)
 		return err
 	}
-	defer asker.close()
+	defer asker.Close()
 	f := &follower{
-		opts: opts, known: known, kept: known, ask: asker.ask, own: ownAddresses(opts.Listen),
+		opts: opts, known: known, kept: known, ask: asker.Ask, own: ownAddresses(opts.Listen),
 		up: up, metrics: newMetrics(opts.Registerer),
 	}
 	up.failed = f.kick()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/fleet-project/fleet/fleetd/peers"
 )
 
 // Cluster is what a proxy knows of its cluster.
@@ -13,17 +15,8 @@ type Cluster struct {
 	// PeerURLs are all members'. etcd 2's proxies kept this much, in the same file.
 	PeerURLs []string
 	// ID tells this cluster from any other; "" before the first member answered.
-	ID      string   `json:",omitempty"`
-	Members []Member `json:",omitempty"`
-}
-
-// Member is a member as members tell of it.
-type Member struct {
-	ID         uint64   `json:"id"`
-	Name       string   `json:"name,omitempty"` // "": it has not started yet
-	PeerURLs   []string `json:"peerURLs"`
-	ClientURLs []string `json:"clientURLs,omitempty"`
-	Learner    bool     `json:"isLearner,omitempty"`
+	ID      string         `json:",omitempty"`
+	Members []peers.Member `json:",omitempty"`
 }
 
 func file(dir string) string { return filepath.Join(dir, "cluster") }
