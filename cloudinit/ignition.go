@@ -1,10 +1,12 @@
 package cloudinit
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/coreos/butane/config"
 	"github.com/coreos/butane/config/common"
+	ignerrors "github.com/coreos/ignition/v2/config/shared/errors"
 	v3 "github.com/coreos/ignition/v2/config/v3_6"
 	"github.com/coreos/ignition/v2/config/v3_6/types"
 	"github.com/coreos/vcontext/report"
@@ -17,19 +19,32 @@ func translateButane(text []byte) (Result, Problems) {
 	ps := problemsOf(said)
 	if err != nil || ps.Failed() {
 		if !ps.Failed() {
-			ps.add(1, Error, "%v", err)
+			ps.add(lineOf(text, "version"), Error, "%v (Butane 0.29 has fcos 1.0 to 1.7, flatcar 1.0 and 1.1, openshift, r4e and fiot)", err)
+		}
+		for i, p := range ps {
+			if strings.Contains(p.Msg, "--files-dir") {
+				ps[i].Msg, _, _ = strings.Cut(p.Msg, ": local file paths")
+				ps[i].Msg += ": local files are not read here: write contents: inline:, or run butane --files-dir first"
+			}
 		}
 		return Result{}, ps
 	}
 	cfg, said, err := v3.ParseCompatibleVersion(raw)
 	for _, p := range problemsOf(said) {
-		ps.add(1, p.Level, "as Ignition: %s", p.Msg) // its lines are those of JSON that nobody wrote
+		if p.Level == Error { // of the rest Butane has told, with lines that somebody wrote
+			ps.add(1, p.Level, "as Ignition: %s", p.Msg)
+		}
 	}
 	return ignitionResult(cfg, text, ps, err)
 }
 
 func translateIgnition(text []byte) (Result, Problems) {
 	cfg, said, err := v3.ParseCompatibleVersion(text)
+	if errors.Is(err, ignerrors.ErrUnknownVersion) || errors.Is(err, ignerrors.ErrInvalidVersion) {
+		var ps Problems
+		ps.add(lineOf(text, "ersion"), Error, "%v: Ignition 3.0 to 3.6 is taken; make 3.x of an older one with ign-converter, or of Butane", err)
+		return Result{}, ps
+	}
 	return ignitionResult(cfg, text, problemsOf(said), err)
 }
 

@@ -33,7 +33,10 @@ type reader struct {
 // take reads the value of one key; path is the key's full name.
 type take func(n *yaml.Node, path string)
 
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): `)
+var (
+	yamlLine      = regexp.MustCompile(`^line (\d+): `)
+	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.+)' referenced`)
+)
 
 // root parses a document; nil if it is empty or no YAML.
 func (r *reader) root(text []byte) *yaml.Node {
@@ -43,6 +46,8 @@ func (r *reader) root(text []byte) *yaml.Node {
 		if m := yamlLine.FindStringSubmatch(msg); m != nil {
 			line, _ = strconv.Atoi(m[1])
 			msg = strings.Replace(msg, m[0], "", 1)
+		} else if m := unknownAnchor.FindStringSubmatch(msg); m != nil {
+			line = lineOf(text, "*"+m[1])
 		}
 		r.problems.add(line, Error, "this is no YAML: %s", msg)
 		return nil

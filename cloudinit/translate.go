@@ -100,6 +100,13 @@ func translateParts(text []byte, opts Options) (Result, Problems) {
 
 // translate is for one document.
 func translate(text []byte, kind format.Kind, opts Options) (Result, Problems) {
+	var ps Problems
+	if kind != format.Script {
+		if line, why := format.Unreadable(text); why != "" {
+			ps.add(line, Error, "%s", why)
+			return Result{}, ps
+		}
+	}
 	switch kind {
 	case format.CloudConfig:
 		return translateCloudConfig(text, opts)
@@ -110,7 +117,6 @@ func translate(text []byte, kind format.Kind, opts Options) (Result, Problems) {
 	case format.Script:
 		return translateScript(string(text), opts)
 	}
-	var ps Problems
 	line, why := format.Explain(text)
 	ps.add(line, Error, "%s", why)
 	return Result{}, ps

@@ -1,7 +1,6 @@
 package cloudinit
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -93,22 +92,4 @@ func TestAliasesAreBounded(t *testing.T) {
 	if _, ps := Translate([]byte(in), Options{}); !strings.Contains(ps.InFile("f"), "aliases counted") {
 		t.Error("read to its end")
 	}
-}
-
-func FuzzTranslate(f *testing.F) {
-	text, _ := os.ReadFile("testdata/configs/everything.yaml")
-	for _, seed := range []string{string(text), "#!x", "{}", "variant: fcos\nversion: 1.5.0\n", "#cloud-config\n- &a [*a]\n", "\x1f\x8b"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		result, ps := Translate(in, Options{Addresses: here, Check: true})
-		for _, p := range ps {
-			if p.Line < 1 || p.Msg == "" {
-				t.Errorf("%+v", p)
-			}
-		}
-		if !ps.Failed() && result.Config.Ignition.Version == "" {
-			t.Error("valid, but not rendered")
-		}
-	})
 }

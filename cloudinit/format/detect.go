@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // Kind is a kind of config that a host may be given.
@@ -70,6 +71,35 @@ func Explain(text []byte) (line int, msg string) {
 		return 1, "if this is Butane, its variant: and version: are missing; if it is a cloud-config, its first line, #cloud-config, is"
 	}
 	return 1, "the format is not known: begin with #cloud-config or #!, or give Butane (variant:), Ignition JSON or MIME multipart"
+}
+
+// maxSeparators bounds how many values a document can have by what must stand
+// between them, as a parser takes a hundred times the memory of a short value.
+const maxSeparators = 500_000
+
+// Unreadable says why a document is none that its parser should be given, and
+// where; "" if it is fine.
+func Unreadable(text []byte) (line int, why string) {
+	lineAt := func(i int) int { return bytes.Count(text[:i], []byte("\n")) + 1 }
+	if bytes.HasPrefix(text, []byte{0xff, 0xfe}) || bytes.HasPrefix(text, []byte{0xfe, 0xff}) {
+		return 1, "this is UTF-16: save it as UTF-8"
+	}
+	separators := 0
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRune(text[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			return lineAt(i), "this is not UTF-8: what isn't text goes into contents with encoding: base64"
+		case r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f:
+			return lineAt(i), fmt.Sprintf("the control character %#02x is not allowed: what isn't text goes into contents with encoding: base64", r)
+		case r == '\n', r == ',', r == '[', r == '{':
+			if separators++; separators > maxSeparators {
+				return lineAt(i), fmt.Sprintf("there are more than %d values or lines: pack large contents, with encoding: gz+base64", maxSeparators)
+			}
+		}
+		i += size
+	}
+	return 0, ""
 }
 
 var withoutVariant = regexp.MustCompile(`(?m)^(coreos|write_files|systemd|storage|passwd|ignition)[ \t]*:`)
