@@ -2,6 +2,7 @@ package cloudinit
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -38,4 +39,16 @@ func (a Addresses) substitute(text string) (out string, missing []string) {
 		return s
 	})
 	return out, missing
+}
+
+// Variables are the addresses that a config of any format asks for, without
+// their dollars, each once.
+func Variables(text []byte) (names []string) {
+	for _, found := range variable.FindAllString(string(text), -1) {
+		if name, ok := strings.CutPrefix(found, "$"); ok && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -84,8 +84,8 @@ func TestUnmountedDrive(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := fast()
-			h.root = tree(t, c.files)
-			if err := os.Mkdir(filepath.Join(h.root, "run"), 0o755); err != nil {
+			h.Root = tree(t, c.files)
+			if err := os.Mkdir(filepath.Join(h.Root, "run"), 0o755); err != nil {
 				t.Fatal(err)
 			}
 			h.mount = func(what, dir, fstype, options string) (func() error, error) {
@@ -105,7 +105,7 @@ func TestUnmountedDrive(t *testing.T) {
 			if err == nil && string(found.UserData) != "hello" {
 				t.Errorf("got %q", found.UserData)
 			}
-			if left, err := os.ReadDir(filepath.Join(h.root, "run")); err != nil || len(left) > 0 {
+			if left, err := os.ReadDir(filepath.Join(h.Root, "run")); err != nil || len(left) > 0 {
 				t.Errorf("left in /run: %v, %v", left, err)
 			}
 		})
@@ -114,7 +114,7 @@ func TestUnmountedDrive(t *testing.T) {
 
 func TestMountingNeedsRoot(t *testing.T) {
 	h := fast()
-	h.root = tree(t, map[string]string{"dev/disk/by-label/config-2": "", "run/": ""})
+	h.Root = tree(t, map[string]string{"dev/disk/by-label/config-2": "", "run/": ""})
 	h.mount = func(string, string, string, string) (func() error, error) { return nil, syscall.EPERM }
 	if _, err := h.First(context.Background(), 0, h.ConfigDrive(AnyDrive)); err == nil || !strings.Contains(err.Error(), "mounting it needs root") {
 		t.Errorf("%v", err)
@@ -124,7 +124,7 @@ func TestMountingNeedsRoot(t *testing.T) {
 // A directory that somebody names is the only one that is looked at.
 func TestNamedDirectoryIsNoOther(t *testing.T) {
 	h := fast()
-	h.root = tree(t, map[string]string{"dev/disk/by-label/config-2": ""})
+	h.Root = tree(t, map[string]string{"dev/disk/by-label/config-2": ""})
 	_, err := h.First(context.Background(), 0, h.ConfigDrive(t.TempDir()))
 	var none *NoneError
 	if !errors.As(err, &none) {

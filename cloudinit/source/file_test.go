@@ -102,7 +102,7 @@ func TestCommandLine(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := fast()
-			h.root = tree(t, map[string]string{"proc/cmdline": c.line})
+			h.Root = tree(t, map[string]string{"proc/cmdline": c.line})
 			found, err := h.First(context.Background(), 0, h.CommandLine())
 			if string(found.UserData) != c.want || (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%q, %v; want %q, %q", found.UserData, err, c.want, c.err)
@@ -129,7 +129,7 @@ func TestDefaults(t *testing.T) {
 		"usr/share/oem/cloud-config.yml":                                    "the OEM's",
 	})
 	h := fast()
-	h.root = root
+	h.Root = root
 	for _, c := range []struct {
 		gone, want string
 		shared     bool
@@ -159,7 +159,7 @@ func TestDefaults(t *testing.T) {
 
 func TestEmptyPlaceIsNone(t *testing.T) {
 	h := fast()
-	h.root = tree(t, map[string]string{"usr/share/oem/cloud-config.yml": ""})
+	h.Root = tree(t, map[string]string{"usr/share/oem/cloud-config.yml": ""})
 	if _, err := h.First(context.Background(), 0, h.place("/usr/share/oem/cloud-config.yml", false)); err == nil || err.Error() != "/usr/share/oem/cloud-config.yml: empty" {
 		t.Errorf("%v", err)
 	}

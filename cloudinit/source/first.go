@@ -55,6 +55,9 @@ func (h *Host) First(ctx context.Context, wait time.Duration, sources ...Source)
 	return h.read(ctx, sources[i])
 }
 
+// maxHostname is the kernel's limit; clouds' full names may be longer.
+const maxHostname = 64
+
 // answer is the end of one source's race.
 type answer struct {
 	source int
@@ -147,6 +150,11 @@ func (h *Host) read(ctx context.Context, s Source) (Found, error) {
 		return Found{}, fmt.Errorf("%s: %w", s.Name, err)
 	}
 	found.From = s.Name
+	if name := &found.Metadata.Hostname; len(*name) > maxHostname {
+		short, _, _ := strings.Cut(*name, ".")
+		found.Notes = append(found.Notes, fmt.Sprintf("the host's name %s is longer than the %d characters that Linux takes: it is %s here", *name, maxHostname, short))
+		*name = short
+	}
 	if err := h.Checksum.Verify(found.UserData); err != nil {
 		return Found{}, fmt.Errorf("%s: %w", s.Name, err)
 	}

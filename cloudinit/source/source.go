@@ -98,8 +98,8 @@ func (m *Metadata) addKeys(keys ...string) {
 type Host struct {
 	Checksum Checksum     // what the user-data must have; the zero value takes any
 	Log      func(string) // is told what is being waited for; nil for nobody
+	Root     string       // where /proc, /media and the like are looked for; "" for /
 
-	root   string           // where /proc and the like are; "" for /
 	retry  retry            // zero for how coreos-cloudinit does it
 	mount  mounter          // nil for the kernel's
 	poll   [2]time.Duration // between looks for a source: at first, at most
@@ -107,10 +107,10 @@ type Host struct {
 }
 
 func (h *Host) path(name string) string {
-	if h.root == "" {
+	if h.Root == "" {
 		return name
 	}
-	return filepath.Join(h.root, name)
+	return filepath.Join(h.Root, name)
 }
 
 func (h *Host) log(format string, args ...any) {

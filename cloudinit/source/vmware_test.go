@@ -19,10 +19,10 @@ func guest(t *testing.T, tool string, vars map[string]string) *Host {
 		files["vars/guestinfo."+key] = value
 	}
 	h := fast()
-	h.root = tree(t, files)
+	h.Root = tree(t, files)
 	arg := map[string]string{"vmware-rpctool": "$1", "vmtoolsd": "$2"}[tool]
-	script := "#!/bin/sh\nset -- " + `"` + arg + `"` + "\nf=" + h.root + "/vars/${1#info-get }\n" +
-		`[ "$1" != "info-get guestinfo.hostname" ] || [ ! -e ` + h.root + "/vars/guestinfo.broken ] || { echo 'no RPC channel' >&2; exit 2; }\n" +
+	script := "#!/bin/sh\nset -- " + `"` + arg + `"` + "\nf=" + h.Root + "/vars/${1#info-get }\n" +
+		`[ "$1" != "info-get guestinfo.hostname" ] || [ ! -e ` + h.Root + "/vars/guestinfo.broken ] || { echo 'no RPC channel' >&2; exit 2; }\n" +
 		`[ -e "$f" ] && { while IFS= read -r l || [ -n "$l" ]; do echo "$l"; done < "$f"; exit 0; }` + "\necho 'No value found' >&2\nexit 1\n"
 	bin := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bin, tool), []byte(script), 0o755); err != nil {
@@ -95,7 +95,7 @@ func TestVMwareGuestinfo(t *testing.T) {
 
 func TestVMwareGuestinfoElsewhere(t *testing.T) {
 	h := fast()
-	h.root = tree(t, map[string]string{"sys/class/dmi/id/product_name": "Standard PC\n"})
+	h.Root = tree(t, map[string]string{"sys/class/dmi/id/product_name": "Standard PC\n"})
 	if _, err := h.First(context.Background(), 0, h.VMwareGuestinfo()); err == nil || !strings.Contains(err.Error(), "this is no VMware virtual machine") {
 		t.Errorf("%v", err)
 	}
