@@ -2,40 +2,198 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/fleet-project/fleet/cloudinit"
+	"github.com/fleet-project/fleet/cloudinit/source"
+	"github.com/spf13/pflag"
 )
 
-func TestCloudinit(t *testing.T) {
-	t.Setenv("COREOS_PRIVATE_IPV4", "10.0.0.4")
-	for name, tc := range map[string]struct{ config, flag, out, err, fails string }{
-		"valid":        {"hostname: x", "--validate", "", "", ""},
-		"not valid":    {"hostnam: x", "--validate", "", ":2: error: hostnam", "can't be used"},
-		"without IP":   {"coreos: {fleet: {public_ip: $public_ipv6}}", "--validate", "", "", ""},
-		"to Ignition":  {"coreos: {fleet: {public_ip: $private_ipv4}}", "--to=ignition", `"name": "20-cloudinit.conf"`, "cannot lift a mask: the image must not have /etc/systemd/system/fleet.service", ""},
-		"unsayable":    {"coreos: {units: [{name: a.service, command: start}]}", "--to=ignition", "", ":2: error: a.service's command start", "can't be said in Ignition"},
-		"neither":      {"", "--validate=false", "", "", "give either"},
-		"other format": {"", "--to=toml", "", "", "there is ignition only"},
+// fromArgs parses the flags that say where a config comes from.
+func fromArgs(t *testing.T, args ...string) *fromFlags {
+	t.Helper()
+	var f fromFlags
+	set := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f.add(set)
+	if err := set.Parse(doubleDashes(append([]string{"cloudinit"}, args...))[1:]); err != nil {
+		t.Fatal(err)
+	}
+	return &f
+}
+
+// Every source that coreos-cloudinit had is one here, in an order that doesn't
+// depend on the flags'.
+func TestSources(t *testing.T) {
+	const ec2 = "the EC2 metadata service at http://169.254.169.254/"
+	for args, want := range map[string][]string{
+		"": nil,
+		"-from-url=http://h/a -from-file=b --from-file=c": {"b", "c", "http://h/a"},
+		"-from-url http://u:p@h/a?token=x":                {"http://xxxxx@h/a?xxxxx"},
+		"-from-configdrive=/media/configdrive":            {"the config drive in /media/configdrive"},
+		"-from-configdrive=auto":                          {"the config drive"},
+		"-from-waagent=/var/lib/waagent":                  {"Azure's agent (/var/lib/waagent)"},
+		"-from-proc-cmdline":                              {"the kernel's command line (cloud-config-url=)"},
+		"-from-vmware-guestinfo":                          {"VMware's guestinfo"},
+		"-from-vmware-ovf-env=/media/ovfenv/ovf-env.xml":  {"the OVF environment /media/ovfenv/ovf-env.xml"},
+		"-from-metadata-service":                          {ec2},
+		"-from-metadata-service=true":                     {ec2},
+		"-from-ec2-metadata=http://169.254.169.254":       {"the EC2 metadata service at http://169.254.169.254"},
+		"-from-gce-metadata=http://m/":                    {"the GCE metadata service at http://m/"},
+		"-from-digitalocean-metadata=http://m/":           {"the DigitalOcean metadata service at http://m/"},
+		"-from-packet-metadata=https://m/":                {"the Packet metadata service at https://m/"},
+		"-oem=azure":                                      {"Azure's agent (/var/lib/waagent)"},
+		"-oem=digitalocean":                               {"the DigitalOcean metadata service at http://169.254.169.254/"},
+		"-oem=ec2-compat":                                 {"the config drive in /media/configdrive", ec2},
+		"-oem=gce":                                        {"the GCE metadata service at http://metadata.google.internal/"},
+		"-oem=packet":                                     {"the Packet metadata service at https://metadata.packet.net/"},
+		"-oem=rackspace-onmetal":                          {"the config drive in /media/configdrive"},
+		"-oem=vmware -from-file=x":                        {"x", "VMware's guestinfo"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "user-data")
-			if err := os.WriteFile(file, []byte("#cloud-config\n"+tc.config+"\n"), 0o600); err != nil {
-				t.Fatal(err)
+		f := fromArgs(t, strings.Fields(args)...)
+		if f.none() != (args == "") {
+			t.Errorf("%q: it says that it names no source: %v", args, f.none())
+		}
+		sources, err := f.sources(&source.Host{})
+		if err != nil {
+			t.Errorf("%q: %v", args, err)
+		}
+		var names []string
+		for _, s := range sources {
+			names = append(names, s.Name)
+		}
+		if !slices.Equal(names, want) {
+			t.Errorf("%q: %q, want %q", args, names, want)
+		}
+	}
+}
+
+// cloudinitOn runs fleetd cloudinit as on a host whose files are below root.
+func cloudinitOn(t *testing.T, root string, opts cloudinitOptions) (out, stderr string, err error) {
+	t.Helper()
+	cmd := cloudinitCommand()
+	var stdout, errs bytes.Buffer
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&errs)
+	opts.host = &source.Host{Root: root}
+	if !opts.diff && !opts.validate {
+		opts.root = t.TempDir() // the host that tests run on is nobody's to change
+	}
+	if opts.output == "" {
+		opts.output = "text"
+	}
+	err = runCloudinit(context.Background(), cmd, &opts, nil)
+	return stdout.String(), errs.String(), err
+}
+
+func write(t *testing.T, root, name, text string) {
+	t.Helper()
+	path := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A host that is given nothing is left as it is, and that is no failure: its
+// boot must not fail. Whoever asks for a check of nothing has made a mistake.
+func TestNothingToApply(t *testing.T) {
+	root := t.TempDir()
+	for _, output := range []string{"text", "json"} {
+		out, _, err := cloudinitOn(t, root, cloudinitOptions{output: output})
+		if err != nil || !strings.Contains(out, "nothing to apply: this host is given no config") || !strings.Contains(out, "/var/lib/coreos-install/user_data: not there") {
+			t.Errorf("%s: %q, %v", output, out, err)
+		}
+	}
+	if out, _, err := cloudinitOn(t, root, cloudinitOptions{quiet: true}); err != nil || out != "" {
+		t.Errorf("quietly: %q, %v", out, err)
+	}
+	if _, _, err := cloudinitOn(t, root, cloudinitOptions{validate: true}); err == nil {
+		t.Error("nothing is valid")
+	}
+	if _, _, err := cloudinitOn(t, root, cloudinitOptions{from: fromFlags{configDrive: filepath.Join(root, "none")}}); err == nil {
+		t.Error("a source that was named, and isn't there, is no failure")
+	}
+}
+
+func TestDefaultPlaceIsFound(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "var/lib/coreos-install/user_data", "#cloud-config\nhostname: x$private_ipv4\n")
+	out, _, err := cloudinitOn(t, root, cloudinitOptions{validate: true})
+	if err != nil || out != "/var/lib/coreos-install/user_data: valid cloud-config; the host must have $private_ipv4\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// Where Ignition has run, its config is not applied a second time; a
+// cloud-config beside it is nobody else's.
+func TestIgnitionHasRun(t *testing.T) {
+	const file = "sys/firmware/qemu_fw_cfg/by_name/opt/com.coreos/config/raw"
+	for _, c := range []struct{ name, file, config, ran, want string }{
+		{"Ignition, by Ignition", file, `{"ignition":{"version":"3.0.0"}}`, "{}", "nothing to apply: Ignition has applied the config of /" + file},
+		{"Butane, by Ignition", file, "variant: fcos\nversion: 1.5.0\n", "{}", "nothing to apply: Ignition has applied the config of /" + file},
+		{"Ignition, by nobody", file, `{"ignition":{"version":"3.0.0"}}`, "", ""},
+		{"Ignition, from elsewhere", "var/lib/coreos-install/user_data", `{"ignition":{"version":"3.0.0"}}`, "{}", ""},
+		{"a cloud-config", file, "#cloud-config\n", "{}", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := t.TempDir()
+			write(t, root, c.file, c.config)
+			if c.ran != "" {
+				write(t, root, ignitionResult, c.ran)
 			}
-			var out, stderr bytes.Buffer
-			root := rootCommand()
-			root.SetOut(&out)
-			root.SetErr(&stderr)
-			root.SetArgs([]string{"cloudinit", tc.flag, "--from-file", file})
-			err := root.Execute()
-			if (err != nil) != (tc.fails != "") || err != nil && !strings.Contains(err.Error(), tc.fails) {
-				t.Errorf("ended with %v", err)
-			}
-			if !strings.Contains(out.String(), tc.out) || !strings.Contains(stderr.String(), tc.err) {
-				t.Errorf("out %q, err %q", out.String(), stderr.String())
+			out, _, err := cloudinitOn(t, root, cloudinitOptions{diff: true})
+			if err != nil || !strings.HasPrefix(out, c.want) || c.want == "" && strings.Contains(out, "nothing to apply") {
+				t.Errorf("%q, %v; want %q", out, err, c.want)
 			}
 		})
+	}
+}
+
+// What the platform says goes over what the host finds out by itself.
+func TestAddressesOfMetadata(t *testing.T) {
+	t.Setenv("COREOS_PUBLIC_IPV4", "192.0.2.4")
+	t.Setenv("COREOS_PRIVATE_IPV4", "10.0.0.4")
+	r := cloudinitRun{cloudinitOptions: &cloudinitOptions{root: "image"}}
+	got, err := r.addresses(source.Found{Metadata: source.Metadata{Addresses: map[string]string{"public_ipv4": "192.0.2.99"}}})
+	if err != nil || got["public_ipv4"] != "192.0.2.99" || got["private_ipv4"] != "10.0.0.4" || len(got) != 2 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// Where systemd doesn't run, a config that needs it is refused by name, before
+// anything is changed.
+func TestNeedsSystemd(t *testing.T) {
+	for text, want := range map[string]string{
+		"#cloud-config\nwrite_files: [{path: /a, content: x}]\n":               "",
+		"#cloud-config\ncoreos: {units: [{name: a.service, mask: true}]}\n":    "unit a.service",
+		"#cloud-config\ncoreos: {units: [{name: a.service, command: stop}]}\n": "a.service's command",
+		"#!/bin/sh\n": "script",
+	} {
+		result, problems := cloudinit.Translate([]byte(text), cloudinit.Options{})
+		if got := needsSystemd(result); problems.Failed() || got != want {
+			t.Errorf("%q: %q, want %q (%v)", text, got, want, problems)
+		}
+	}
+}
+
+// What is left to another service may hold secrets.
+func TestWritePrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "dir", "commands.json")
+	for _, text := range []string{"one", "two"} {
+		if err := writePrivate(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		info, err2 := os.Stat(path)
+		if err != nil || err2 != nil || string(got) != text || info.Mode().Perm() != 0o600 {
+			t.Errorf("%q, %v, %v, %v", got, info, err, err2)
+		}
 	}
 }

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/fleet-project/fleet/fleetd/manager"
@@ -27,7 +29,7 @@ var (
 func main() {
 	manager.Main() // takes over in the helper process of a private manager
 	root := rootCommand()
-	root.SetArgs(doubleDashes(os.Args[1:]))
+	root.SetArgs(arguments(os.Args))
 	if cmd, err := root.ExecuteC(); err != nil {
 		fmt.Fprintf(os.Stderr, "fleetd: %v\n", err)
 		if isUsage(err) {
@@ -81,22 +83,38 @@ func versionText() string {
 		version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, buildDate)
 }
 
+// cloudinitNames are what fleetd is called by those who call coreos-cloudinit:
+// a link of such a name to it is fleetd cloudinit.
+var cloudinitNames = []string{"coreos-cloudinit", "flatcar-cloudinit"}
+
+// arguments are the command line's as the commands here take them.
+func arguments(args []string) []string {
+	given := args[1:]
+	if slices.Contains(cloudinitNames, filepath.Base(args[0])) {
+		given = append([]string{"cloudinit"}, given...)
+	}
+	return doubleDashes(given)
+}
+
 // doubleDashes takes Go's single-dash flags, which deployed unit files use
-// (fleetd -config F), as the double-dash ones they are. What follows a
-// subcommand is that command's own business.
+// (fleetd -config F), as the double-dash ones they are; so did all of
+// coreos-cloudinit's flags have one. What follows another subcommand is that
+// command's own business.
 func doubleDashes(args []string) []string {
 	out := append([]string(nil), args...)
+	cloudinit := false
 	for i, a := range out {
-		if !strings.HasPrefix(a, "-") {
-			if i > 0 && !strings.Contains(out[i-1], "=") && (strings.HasPrefix(out[i-1], "--config") || out[i-1] == "--from-file") {
-				continue // the flag's value
+		switch {
+		case a == "--":
+			return out
+		case !strings.HasPrefix(a, "-"):
+			if cloudinit || i > 0 && out[i-1] == "--config" { // a flag's value
+				continue
 			}
-			if a == "cloudinit" {
-				continue // coreos-cloudinit's flags had one dash
+			if cloudinit = a == "cloudinit"; !cloudinit {
+				return out
 			}
-			break
-		}
-		if len(a) > 2 && a[1] != '-' {
+		case len(a) > 2 && a[1] != '-' && !strings.HasPrefix(a, "-o="):
 			out[i] = "-" + a
 		}
 	}

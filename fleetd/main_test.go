@@ -12,19 +12,37 @@ import (
 
 func TestSingleDashFlags(t *testing.T) {
 	for in, want := range map[string]string{
-		"":                                 "",
-		"-config /a":                       "--config /a",
-		"-config=/a":                       "--config=/a",
-		"--config /a -version":             "--config /a --version",
-		"-h":                               "-h",
-		"dev -v --listen unix:///x":        "dev -v --listen unix:///x",
-		"etcd -name x":                     "etcd -name x",
-		"cloudinit -validate -from-file=x": "cloudinit --validate --from-file=x",
-		"cloudinit -from-file x -validate": "cloudinit --from-file x --validate",
-		"-config /a etcd -name x":          "--config /a etcd -name x",
-		"-config=/a etcd -data-dir /var":   "--config=/a etcd -data-dir /var",
+		"":                                   "",
+		"-config /a":                         "--config /a",
+		"-config=/a":                         "--config=/a",
+		"--config /a -version":               "--config /a --version",
+		"-h":                                 "-h",
+		"dev -v --listen unix:///x":          "dev -v --listen unix:///x",
+		"etcd -name x":                       "etcd -name x",
+		"cloudinit -validate -from-file=x":   "cloudinit --validate --from-file=x",
+		"cloudinit -from-file x -validate":   "cloudinit --from-file x --validate",
+		"cloudinit -oem gce -o json -o=json": "cloudinit --oem gce -o json -o=json",
+		"cloudinit -validate -- -x":          "cloudinit --validate -- -x",
+		"cloudinit -validate a -strict b":    "cloudinit --validate a --strict b",
+		"cloudinit -from-file - -diff":       "cloudinit --from-file - --diff",
+		"-config /a etcd -name x":            "--config /a etcd -name x",
+		"-config=/a etcd -data-dir /var":     "--config=/a etcd -data-dir /var",
 	} {
 		if got := doubleDashes(strings.Fields(in)); !slices.Equal(got, strings.Fields(want)) {
+			t.Errorf("%q: %q", in, got)
+		}
+	}
+}
+
+// A link to fleetd that is called as coreos-cloudinit was is fleetd cloudinit.
+func TestLinkNamedAsCoreOSCloudinit(t *testing.T) {
+	for in, want := range map[string]string{
+		"/usr/bin/coreos-cloudinit -oem=gce":  "cloudinit --oem=gce",
+		"flatcar-cloudinit --from-url x":      "cloudinit --from-url x",
+		"/usr/bin/fleetd cloudinit -validate": "cloudinit --validate",
+		"/usr/bin/fleetd":                     "",
+	} {
+		if got := arguments(strings.Fields(in)); !slices.Equal(got, strings.Fields(want)) {
 			t.Errorf("%q: %q", in, got)
 		}
 	}

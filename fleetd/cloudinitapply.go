@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/fleet-project/fleet/cloudinit"
+	"github.com/fleet-project/fleet/cloudinit/apply"
+	"github.com/fleet-project/fleet/cloudinit/format"
+	"github.com/fleet-project/fleet/cloudinit/source"
+	"github.com/fleet-project/fleet/machine"
+)
+
+// outcome is what an apply or a --diff has to say, in JSON.
+type outcome struct {
+	Source   string    `json:"source,omitempty"`
+	Changes  []change  `json:"changes"`
+	Commands []command `json:"commands,omitempty"`
+	Scripts  []command `json:"scripts,omitempty"`
+	Later    []command `json:"later,omitempty"` // handed to fleet-cloudinit-commands.service
+	Note     string    `json:"note,omitempty"`
+}
+
+type change struct {
+	Verb    string `json:"verb"`
+	Subject string `json:"subject"`
+	Detail  string `json:"detail,omitempty"`
+	Diff    string `json:"diff,omitempty"`
+}
+
+type command struct {
+	Verb   string `json:"verb"`
+	Unit   string `json:"unit"`
+	Result string `json:"result,omitempty"`
+}
+
+// ignitionResult is where Ignition, and what came of it, notes that it has set
+// the host up at its first boot.
+const ignitionResult = "/etc/.ignition-result.json"
+
+// apply makes a config true, or tells with --diff what that would change.
+func (r *cloudinitRun) apply(ctx context.Context, found source.Found) error {
+	kind, text := kindOf(found.UserData)
+	switch {
+	case len(found.UserData) == 0 && found.Metadata.Empty():
+		return r.nothing(fmt.Sprintf("nothing to apply: %s has no config", found.From))
+	case found.Shared && r.live() && r.ignitionRan() && (kind == format.Ignition || kind == format.Butane):
+		return r.nothing(fmt.Sprintf("nothing to apply: Ignition has applied the config of %s at the first boot (%s)", found.From, ignitionResult))
+	}
+	opts := cloudinit.Options{
+		Metadata:   cloudinit.Metadata{Hostname: found.Metadata.Hostname, SSHKeys: found.Metadata.SSHKeys},
+		Persistent: !r.live(),
+	}
+	var err error
+	if opts.Addresses, err = r.addresses(found); err != nil {
+		return err
+	}
+	result, problems := cloudinit.Translate(found.UserData, opts)
+	if !problems.Failed() && !r.live() {
+		problems = append(problems, errorsAmong(result.Unsayable())...)
+	}
+	if !r.quiet || problems.Failed() {
+		fmt.Fprint(r.err, problems.InFile(found.From))
+		r.remedy(text, opts.Addresses, problems)
+	}
+	if problems.Failed() {
+		err := fmt.Errorf("%s can't be used as it is; nothing of it is applied", found.From)
+		return r.ignoring(errors.Join(err, r.metadataAlone(ctx, found, opts)))
+	}
+	return r.ignoring(r.enact(ctx, found.From, result, kind))
+}
+
+// ignoring takes a failure for what --ignore-failure says it is.
+func (r *cloudinitRun) ignoring(err error) error {
+	if err == nil || !r.ignoreFailure {
+		return err
+	}
+	fmt.Fprintf(r.err, "fleetd: %v (ignored: --ignore-failure)\n", err)
+	return nil
+}
+
+func (r *cloudinitRun) ignitionRan() bool {
+	_, err := os.Stat(filepath.Join(r.host.Root, ignitionResult))
+	return err == nil
+}
+
+func errorsAmong(problems cloudinit.Problems) (errs cloudinit.Problems) {
+	for _, p := range problems {
+		if p.Level == cloudinit.Error {
+			errs = append(errs, p)
+		}
+	}
+	return errs
+}
+
+// addresses are the host's own: what the platform says of it, then what
+// machine.FindAddresses finds. Of an image's host only the former is known, and
+// what the environment says.
+func (r *cloudinitRun) addresses(found source.Found) (cloudinit.Addresses, error) {
+	all := machine.Addresses(environmentAddresses())
+	if r.live() {
+		var err error
+		if all, err = machine.FindAddresses("", os.Getenv); err != nil {
+			return nil, err
+		}
+	}
+	return cloudinit.Addresses(all.With(found.Metadata.Addresses)), nil
+}
+
+// remedy says what to do about addresses that the config uses and the host
+// lacks.
+func (r *cloudinitRun) remedy(text []byte, have cloudinit.Addresses, problems cloudinit.Problems) {
+	if !problems.Failed() || !r.live() {
+		return
+	}
+	for _, name := range cloudinit.Variables(text) {
+		if have[name] == "" && bytes.Contains([]byte(problems.InFile("")), []byte("$"+name)) {
+			fmt.Fprintf(r.err, "fleetd: $%s: %v\n", name, machine.NoAddress(name))
+		}
+	}
+}
+
+// metadataAlone applies what the platform says of the host, its name and its
+// keys, when the user-data can't be used: somebody must be able to log in to see
+// why.
+func (r *cloudinitRun) metadataAlone(ctx context.Context, found source.Found, opts cloudinit.Options) error {
+	if !r.live() || r.diff || found.Metadata.Hostname == "" && len(found.Metadata.SSHKeys) == 0 {
+		return nil
+	}
+	result, problems := cloudinit.Translate(nil, opts)
+	if problems.Failed() {
+		return fmt.Errorf("its metadata can't be used either:\n%s", problems.InFile("metadata"))
+	}
+	if err := r.enact(ctx, found.From+"'s metadata", result, format.CloudConfig); err != nil {
+		return err
+	}
+	fmt.Fprintln(r.err, "fleetd: the platform's own SSH keys and host name are applied, so that one can log in")
+	return nil
+}
+
+// enact plans or applies.
+func (r *cloudinitRun) enact(ctx context.Context, from string, result cloudinit.Result, kind format.Kind) error {
+	manager, done, err := r.openManager(ctx, result)
+	if err != nil {
+		return err
+	}
+	defer done()
+	opts := apply.Options{
+		Root: r.root, Manager: manager, CommandsLater: r.later, Workspace: r.workspace,
+		StartEnabled: kind == format.Ignition || kind == format.Butane,
+	}
+	if !r.quiet && r.output == "text" && !r.diff {
+		opts.Progress = func(c apply.Change) { fmt.Fprintln(r.out, c) }
+		opts.Outcome = func(o apply.Outcome) { fmt.Fprintln(r.out, o) }
+	}
+	applier, err := apply.New(opts)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = applier.Close() }() // a directory that was read
+	if r.diff {
+		changes, err := applier.Plan(ctx, result)
+		if err != nil {
+			return err
+		}
+		return r.tellPlan(from, changes)
+	}
+	report, err := applier.Apply(ctx, result)
+	if err != nil {
+		return err
+	}
+	if r.later {
+		left := leftover{Commands: append(report.Later, result.Commands...), Scripts: result.Scripts}
+		if err := leave(ctx, manager, left); err != nil {
+			return err
+		}
+		report.Later = left.Commands
+	}
+	return errors.Join(r.tellReport(from, report), report.Err())
+}
+
+func (r *cloudinitRun) tellPlan(from string, changes []apply.Change) error {
+	if r.output == "json" {
+		return r.json(outcome{Source: from, Changes: changesOf(changes)})
+	}
+	for _, c := range changes {
+		fmt.Fprintf(r.out, "%s\n%s", c, c.Diff)
+	}
+	if len(changes) == 0 && !r.quiet {
+		fmt.Fprintf(r.out, "nothing would be changed: %s is as %s says\n", r.where(), from)
+	}
+	return nil
+}
+
+func (r *cloudinitRun) tellReport(from string, report apply.Report) error {
+	if r.output == "json" {
+		out := outcome{Source: from, Changes: changesOf(report.Changes), Commands: commandsOf(report.Commands), Scripts: commandsOf(report.Scripts)}
+		for _, c := range report.Later {
+			out.Later = append(out.Later, command{Verb: c.Verb, Unit: c.Unit})
+		}
+		return r.json(out)
+	}
+	if r.quiet {
+		return nil
+	}
+	for _, c := range report.Later {
+		fmt.Fprintf(r.out, "%s %s: left to %s\n", c.Verb, c.Unit, commandsUnit)
+	}
+	if !report.Changed() {
+		fmt.Fprintf(r.out, "nothing to change: %s is as %s says\n", r.where(), from)
+	}
+	return nil
+}
+
+func (r *cloudinitRun) where() string {
+	if r.live() {
+		return "this host"
+	}
+	return r.root
+}
+
+func changesOf(all []apply.Change) []change {
+	out := []change{}
+	for _, c := range all {
+		out = append(out, change{c.Verb, c.Subject, c.Detail, c.Diff})
+	}
+	return out
+}
+
+func commandsOf(all []apply.Outcome) (out []command) {
+	for _, o := range all {
+		out = append(out, command{o.Verb, o.Unit, o.Result})
+	}
+	return out
+}
