@@ -24,19 +24,11 @@ type client struct {
 }
 
 func newClient(opts Options) (*client, error) {
-	u, err := url.Parse(opts.URL)
+	u, err := parseURL(opts.URL)
 	if err != nil {
-		return nil, fmt.Errorf("discovery URL: %w", err)
+		return nil, err
 	}
 	key := strings.TrimSuffix(u.Path, "/")
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, fmt.Errorf("discovery URL %q: it must be http://HOST/TOKEN or https://HOST/TOKEN, as /new?size=3 gives it", opts.URL)
-	case key == "" || key == "/new":
-		return nil, fmt.Errorf("discovery URL %q names no token: make one with curl '%s://%s/new?size=3', and give what it prints to all hosts", opts.URL, u.Scheme, u.Host)
-	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return nil, fmt.Errorf("discovery URL %q: nothing may follow the token, nor stand before the host", u.Redacted())
-	}
 	transport := http.DefaultTransport.(*http.Transport).Clone() // with proxies from the environment
 	if opts.Proxy != "" {
 		proxy, err := url.Parse(opts.Proxy)
@@ -53,6 +45,29 @@ func newClient(opts Options) (*client, error) {
 		http:    &http.Client{Transport: transport, CheckRedirect: asIs},
 		request: opts.Request, poll: opts.Poll,
 	}, nil
+}
+
+// CheckURL refuses what cannot be a discovery URL.
+func CheckURL(text string) error {
+	_, err := parseURL(text)
+	return err
+}
+
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("discovery URL: %w", err)
+	}
+	key := strings.TrimSuffix(u.Path, "/")
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return nil, fmt.Errorf("discovery URL %q: it must be http://HOST/TOKEN or https://HOST/TOKEN, as /new?size=3 gives it", text)
+	case key == "" || key == "/new":
+		return nil, fmt.Errorf("discovery URL %q names no token: make one with curl '%s://%s/new?size=3', and give what it prints to all hosts", text, u.Scheme, u.Host)
+	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return nil, fmt.Errorf("discovery URL %q: nothing may follow the token, nor stand before the host", u.Redacted())
+	}
+	return u, nil
 }
 
 // asIs leaves redirects to do: it keeps the method, and what is sent with it.

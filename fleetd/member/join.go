@@ -14,6 +14,9 @@ func (r *runner) join(ctx context.Context, s Settings, note *Note) (Settings, er
 	if err := s.checkPeer(); err != nil {
 		return s, err
 	}
+	if err := discovery.CheckURL(s.Discovery.URL); err != nil {
+		return s, refuse("ETCD_DISCOVERY: %w", err)
+	}
 	me := s.peer().Value()
 	resume := note != nil && note.Phase == PhaseRegistered && note.URL == s.Discovery.URL
 	if resume && note.Peer != me {

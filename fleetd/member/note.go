@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"go.uber.org/zap"
 )
 
 // Phase is how far a host has come on its way to be a member.
@@ -37,6 +39,7 @@ type Note struct {
 // Disk is what is on a host's disk.
 type Disk struct {
 	Log   bool  // etcd has run: its write-ahead log is there
+	Empty bool  // ... but there is nothing in it, and the note says why: see begun
 	Proxy bool  // it is a proxy
 	Note  *Note // it is on its way to be a member
 }
@@ -70,7 +73,32 @@ func (s Settings) ReadDisk() (Disk, error) {
 		return d, &Refusal{fmt.Errorf("%s, which says how far this host has joined its cluster, is damaged (%w): "+
 			"if etcd never ran here, remove it, and give this host a peer URL of its own that nobody has registered", s.notePath(), err)}
 	}
+	if d.Log && d.Note.Phase == PhaseComplete {
+		begun, err := s.begun() // on an error, etcd will say what is wrong with its log
+		d.Empty = !begun && err == nil
+		d.Log = !d.Empty
+	}
 	return d, nil
+}
+
+// begun reports whether this member has promised anything to the others. etcd
+// makes its log first and puts the new cluster's members into it later; if it is
+// killed between, it finds a log without members the next time, and waits for ever.
+// Such a log may be thrown away: etcd sends nothing that isn't in its log yet.
+func (s Settings) begun() (bool, error) {
+	w, err := wal.OpenForRead(zap.NewNop(), s.WALDir, new(walpb.Snapshot))
+	if err != nil {
+		return false, err
+	}
+	defer w.Close()
+	_, state, _, err := w.ReadAll()
+	return state.GetCommit() > 0 || state.GetVote() > 0, err
+}
+
+// clear throws such a log away. The log goes first: without one, etcd starts anew
+// whatever else is there.
+func (s Settings) clear() error {
+	return errors.Join(os.RemoveAll(s.WALDir), os.RemoveAll(filepath.Join(s.DataDir, "member")))
 }
 
 // WriteNote writes the note down, for good when it returns.

@@ -50,6 +50,9 @@ func (r *runner) findMembers(ctx context.Context, s Settings) ([]string, error) 
 	initial := s.Cluster.Initial
 	switch {
 	case s.Discovery.URL != "":
+		if err := discovery.CheckURL(s.Discovery.URL); err != nil {
+			return nil, refuse("ETCD_DISCOVERY: %w", err)
+		}
 		cluster, err := discovery.Members(ctx, discovery.Options{URL: s.Discovery.URL, Proxy: s.Discovery.Proxy, Progress: r.progress})
 		if err != nil {
 			return nil, s.explain(err, true)

@@ -48,6 +48,11 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	switch role {
 	case RunNoted:
+		if disk.Empty {
+			if err := s.clear(); err != nil {
+				return err
+			}
+		}
 		s, err = s.noted(disk.Note)
 	case RunProxy:
 		return stopped(ctx, r.proxy(ctx, s, disk))
@@ -137,9 +142,12 @@ func (r *runner) etcd(ctx context.Context, s Settings, disk Disk) error {
 	return nil
 }
 
-// forget removes the note as soon as etcd has its own log.
+// forget removes the note as soon as etcd has its own log, with something in it.
 func (r *runner) forget(ctx context.Context, s Settings) {
-	for !s.HasLog() {
+	for {
+		if begun, err := s.begun(); begun && err == nil {
+			break
+		}
 		select {
 		case <-time.After(50 * time.Millisecond): // etcd doesn't tell
 		case <-ctx.Done():
