@@ -24,23 +24,18 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// asFleetd in the environment makes the test binary fleetd itself.
-const asFleetd = "FLEET_TEST_AS_FLEETD"
-
-// testDNS is the DNS server that such a fleetd asks.
+// testDNS, in the environment of a fleetd that a test starts, is the DNS server
+// that it asks.
 const testDNS = "FLEET_TEST_DNS"
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asFleetd) == "" {
-		os.Exit(m.Run())
-	}
+// asFleetd is what a test starts as fleetd.
+func asFleetd() {
 	if dns := os.Getenv(testDNS); dns != "" {
 		net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "udp", dns)
 		}}
 	}
 	main()
-	os.Exit(0)
 }
 
 // networks counts the test's networks: each has 127.x.y.0/24 of its own.
@@ -89,13 +84,9 @@ func (n network) host(t *testing.T, i int, environ ...string) *etcdHost {
 // start starts fleetd etcd.
 func (h *etcdHost) start(args ...string) *etcdHost {
 	h.t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	h.said, h.ended = new(book), make(chan struct{})
-	h.cmd = exec.Command(self, append([]string{"etcd"}, args...)...)
-	h.cmd.Env = append([]string{asFleetd + "=1", "PATH=" + os.Getenv("PATH")}, h.environ...)
+	h.cmd = exec.Command("fleetd", append([]string{"etcd"}, args...)...)
+	h.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, h.environ...)
 	h.cmd.Stdout, h.cmd.Stderr = h.said, h.said
 	if err := h.cmd.Start(); err != nil {
 		h.t.Fatal(err)

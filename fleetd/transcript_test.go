@@ -11,7 +11,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"fleetd": main, "coreos-cloudinit": main})
+	testscript.Main(m, map[string]func(){"fleetd": asFleetd, "coreos-cloudinit": main})
 }
 
 // TestTranscripts plays the sessions in testdata. None of them changes this

@@ -66,7 +66,7 @@ func (s Settings) explain(err error, resume bool) error {
 }
 
 // replaceHelp is how a host becomes a member anew.
-const replaceHelp = `To make this host a member again, with new data, while the others run:
-    systemctl stop etcd2
-    systemd-run --wait --pipe --collect -p "EnvironmentFile=-/run/etcd2.env" fleetd etcd replace
-    systemctl start etcd2`
+const replaceHelp = `To make this host a member again, with new data, while most of the others run, as root:
+    fleetd etcd replace --dry-run
+    fleetd etcd replace
+If no member is left that has its data, the cluster is lost: restore a snapshot, or make a new URL for all hosts.`
