@@ -19,11 +19,10 @@ import (
 // in many steps, any of which could be the last.
 
 type user struct {
-	name                string
-	uid, gid            int
-	gecos, home, shell  string
-	passwordElsewhere   string // passwd's second field
-	fromTheDistribution bool   // the line isn't in /etc yet
+	name               string
+	uid, gid           int
+	gecos, home, shell string
+	password           string // passwd's field: x, for it is in shadow
 }
 
 type group struct {
@@ -46,11 +45,11 @@ type table struct {
 
 // accounts are who there is, in the picture.
 type accounts struct {
-	t                                        *tree
-	passwd, groups, shadow, gshadow          *table
-	subuid, subgid                           *table
-	definitions                              map[string]string // of login.defs
-	skeleton, defaultShell, homesBelow, mail string
+	t                                  *tree
+	passwd, groups, shadow, gshadow    *table
+	subuid, subgid                     *table
+	definitions                        map[string]string // of login.defs
+	skeleton, defaultShell, homesBelow string
 }
 
 // elsewhere is where distributions whose /usr is read-only keep the accounts
@@ -191,11 +190,11 @@ func (a *accounts) user(name string) (user, bool) {
 		return user{}, false
 	}
 	gid, _ := strconv.Atoi(field(r, 3))
-	return user{name: name, uid: uid, gid: gid, gecos: field(r, 4), home: field(r, 5), shell: field(r, 6), passwordElsewhere: field(r, 1)}, true
+	return user{name: name, uid: uid, gid: gid, gecos: field(r, 4), home: field(r, 5), shell: field(r, 6), password: field(r, 1)}, true
 }
 
 func (a *accounts) setUser(u user) {
-	a.passwd.set([]string{u.name, u.passwordElsewhere, strconv.Itoa(u.uid), strconv.Itoa(u.gid), u.gecos, u.home, u.shell})
+	a.passwd.set([]string{u.name, u.password, strconv.Itoa(u.uid), strconv.Itoa(u.gid), u.gecos, u.home, u.shell})
 }
 
 func (a *accounts) group(name string) (group, bool) {
@@ -316,8 +315,8 @@ func (a *accounts) free(kind string, system bool, taken ...map[int]string) (int,
 			}
 		}
 	}
-	for id := highest + 1; id <= to; id++ {
-		return id, nil
+	if highest < to {
+		return highest + 1, nil
 	}
 	for id := from; id <= to; id++ {
 		if isFree(id) {
@@ -327,10 +326,11 @@ func (a *accounts) free(kind string, system bool, taken ...map[int]string) (int,
 	return 0, fmt.Errorf("no %s is left between %d and %d", kind, from, to)
 }
 
-// flush puts the tables into the picture: passwd last, since a user who is in it
-// is there, with all that goes with him.
+// flush puts the tables into the picture. What tells that somebody is there or
+// gone comes after what goes with that, for a run that is cut off in between: of
+// groups it is group, of users passwd.
 func (a *accounts) flush() error {
-	for _, t := range []*table{a.groups, a.gshadow, a.subuid, a.subgid, a.shadow, a.passwd} {
+	for _, t := range []*table{a.subuid, a.subgid, a.gshadow, a.groups, a.shadow, a.passwd} {
 		if !t.dirty {
 			continue
 		}

@@ -201,8 +201,8 @@ func (p *planner) emptyFile(at string) bool {
 // installSection gives the values of [Install] in a unit's file and its drop-ins.
 func (p *planner) installSection(name, file string) (map[string][]string, error) {
 	files := []string{file}
-	names, template := []string{name}, ""
-	if template, _ = templateOf(name); template != name {
+	names := []string{name}
+	if template, _ := templateOf(name); template != name {
 		names = []string{template, name}
 	}
 	dropIns := map[string]string{} // by file name: the first directory that has it wins

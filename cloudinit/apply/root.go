@@ -205,7 +205,7 @@ func (r *root) writable(dir string) error {
 	if err := unix.Fstatfs(fd, &st); err != nil {
 		return &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	if name, ok := kernelFilesystems[int64(st.Type)]; ok {
+	if name, ok := kernelFilesystems[st.Type]; ok {
 		return fmt.Errorf("%s is the kernel's (%s)", dir, name)
 	}
 	if err := unix.Faccessat(fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {

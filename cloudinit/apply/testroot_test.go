@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	v3 "github.com/coreos/ignition/v2/config/v3_6"
+
 	"github.com/fleet-project/fleet/cloudinit"
 )
 
@@ -74,10 +76,23 @@ func config(t *testing.T, text string) cloudinit.Result {
 	return out
 }
 
-// ignition reads the inside of an Ignition config.
+// ignition reads the inside of an Ignition config. Only Ignition's own parser
+// has looked at it: what package cloudinit refuses is to be refused here, too.
 func ignition(t *testing.T, inside string) cloudinit.Result {
 	t.Helper()
-	return config(t, `{"ignition": {"version": "3.6.0"}, `+inside+`}`)
+	out, err := parsed(inside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func parsed(inside string) (cloudinit.Result, error) {
+	cfg, said, err := v3.ParseCompatibleVersion([]byte(`{"ignition": {"version": "3.6.0"}, ` + inside + `}`))
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, said.String())
+	}
+	return cloudinit.Result{Config: cfg}, err
 }
 
 // treeOf writes down what is in a root, by path.
@@ -161,7 +176,6 @@ func changed(before, after map[string]string) string {
 
 // manager is a systemd that writes down what it is told.
 type manager struct {
-	t        *testing.T
 	told     []string
 	name     string
 	results  map[string]string // of a command, if it isn't done

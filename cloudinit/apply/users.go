@@ -70,31 +70,21 @@ func (p *planner) group(g types.PasswdGroup) error {
 	if strings.ContainsAny(orEmpty(g.PasswordHash), ":\n") {
 		return fmt.Errorf("its password's hash has a colon or a line break in it")
 	}
-	now := group{name: g.Name}
-	used := a.groups.used()
+	now, used := old, a.groups.used()
 	switch {
+	case exists && g.Gid != nil && *g.Gid != old.gid:
+		return fmt.Errorf("it exists with the gid %d, not %d, and its files would stay with %d: change it with groupmod --gid", old.gid, *g.Gid, old.gid)
 	case exists:
-		now = old
-	case g.Gid == nil:
-		var err error
-		if now.gid, err = a.free("GID", util.IsTrue(g.System), used); err != nil {
+	case g.Gid != nil && used[*g.Gid] != "":
+		return fmt.Errorf("its gid %d is %s's", *g.Gid, used[*g.Gid])
+	case g.Gid != nil:
+		now = group{name: g.Name, gid: *g.Gid}
+	default:
+		gid, err := a.free("GID", util.IsTrue(g.System), used)
+		if err != nil {
 			return err
 		}
-	}
-	if g.Gid != nil && (!exists || *g.Gid != old.gid) {
-		if other := used[*g.Gid]; other != "" {
-			return fmt.Errorf("its gid %d is %s's", *g.Gid, other)
-		}
-		now.gid = *g.Gid
-		if exists { // users stay in it
-			for _, r := range slices.Clone(a.passwd.rows) {
-				if field(r, 3) == strconv.Itoa(old.gid) {
-					u, _ := a.user(r[0])
-					u.gid = now.gid
-					a.setUser(u)
-				}
-			}
-		}
+		now = group{name: g.Name, gid: gid}
 	}
 	a.setGroup(now)
 	a.setGroupPassword(g.Name, orEmpty(g.PasswordHash))
@@ -121,7 +111,7 @@ func (p *planner) user(u types.PasswdUser) error {
 	}
 	now := old
 	if !exists {
-		now = user{name: u.Name, passwordElsewhere: "x", shell: a.defaultShell, home: path.Join(a.homesBelow, u.Name)}
+		now = user{name: u.Name, password: "x", shell: a.defaultShell, home: path.Join(a.homesBelow, u.Name)}
 		if err := p.ids(u, &now); err != nil {
 			return err
 		}
