@@ -111,9 +111,14 @@ func (r *reader) filePath(p string, line int, at string) {
 	}
 }
 
+// maxPath is the kernel's PATH_MAX without the byte that ends a path.
+const maxPath = 4095
+
 // checkPath takes only a path that means what it says, and where files can be.
 func checkPath(p string) error {
 	switch {
+	case len(p) > maxPath:
+		return fmt.Errorf("%.80q… is longer than %d bytes", p, maxPath)
 	case strings.ContainsFunc(p, func(c rune) bool { return c < ' ' || c == 0x7f }):
 		return fmt.Errorf("%.80q has control characters", p)
 	case !path.IsAbs(p):

@@ -1,6 +1,8 @@
 package cloudinit
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"strings"
 
@@ -39,6 +41,11 @@ func translateButane(text []byte) (Result, Problems) {
 }
 
 func translateIgnition(text []byte) (Result, Problems) {
+	if line, key := keyTwice(text); key != "" {
+		var ps Problems
+		ps.add(line, Error, "%.80s is given twice, and only one of them would be used", key)
+		return Result{}, ps
+	}
 	cfg, said, err := v3.ParseCompatibleVersion(text)
 	if errors.Is(err, ignerrors.ErrUnknownVersion) || errors.Is(err, ignerrors.ErrInvalidVersion) {
 		var ps Problems
@@ -46,6 +53,42 @@ func translateIgnition(text []byte) (Result, Problems) {
 		return Result{}, ps
 	}
 	return ignitionResult(cfg, text, problemsOf(said), err)
+}
+
+// keyTwice finds a key that an object of a JSON text has twice: the parsers
+// take the last in silence.
+func keyTwice(text []byte) (line int, key string) {
+	type object struct {
+		keys  map[string]bool // nil: an array
+		isKey bool            // the next token is a key
+	}
+	var open []object
+	for d := json.NewDecoder(bytes.NewReader(text)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return 0, "" // the parser has better words
+		}
+		top := len(open) - 1
+		switch name, isText := token.(string); {
+		case token == json.Delim('}') || token == json.Delim(']'):
+			open = open[:top]
+			continue
+		case top >= 0 && open[top].isKey && isText:
+			if open[top].keys[name] {
+				return bytes.Count(text[:d.InputOffset()], []byte("\n")) + 1, name
+			}
+			open[top].keys[name], open[top].isKey = true, false
+			continue
+		case top >= 0 && open[top].keys != nil:
+			open[top].isKey = true
+		}
+		switch token {
+		case json.Delim('{'):
+			open = append(open, object{map[string]bool{}, true})
+		case json.Delim('['):
+			open = append(open, object{})
+		}
+	}
 }
 
 func ignitionResult(cfg types.Config, source []byte, ps Problems, err error) (Result, Problems) {

@@ -11,9 +11,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxNodes bounds how much of a document is read, for one whose aliases make
-// it larger than its text.
-const maxNodes = 200_000
+// maxNodes bounds how many values of a document are read, for one whose aliases
+// make it larger than its text.
+const maxNodes = 50_000
 
 // maxMerged bounds how deep mappings are merged (<<) into each other.
 const maxMerged = 10

@@ -256,9 +256,11 @@ func (out *Result) file(f writeFile) {
 		content.HTTPHeaders = append(content.HTTPHeaders, types.HTTPHeader{Name: h[0], Value: &h[1]})
 	}
 	files := &out.Config.Storage.Files
-	i := slices.IndexFunc(*files, func(old types.File) bool { return old.Path == f.path })
-	if i < 0 {
-		i = len(*files)
+	i := 0
+	for i < len(*files) && (*files)[i].Path != f.path { // they are large to hand to a function
+		i++
+	}
+	if i == len(*files) {
 		*files = append(*files, types.File{Node: types.Node{Path: f.path}})
 	}
 	file := &(*files)[i]

@@ -193,6 +193,18 @@ func (out *Result) finish(opts Options) (ps Problems) {
 		ps.add(1, Error, "manage_etc_hosts needs hostname in the same config: the host's own name isn't known yet")
 	}
 
+	files := map[string]bool{}
+	for _, f := range out.Config.Storage.Files {
+		files[f.Path] = true
+	}
+	for _, f := range out.Config.Storage.Files {
+		for dir := f.Path; strings.LastIndexByte(dir, '/') > 0; {
+			if dir = dir[:strings.LastIndexByte(dir, '/')]; files[dir] {
+				ps.add(1, Error, "%.80q is a file and %.80q, below it, too: a path is either a file or a directory", dir, f.Path)
+			}
+		}
+	}
+
 	// The lines of what it says would be those of JSON that nobody wrote.
 	raw, err := out.JSON()
 	if err != nil {

@@ -1,95 +1,65 @@
 package cloudinit
 
 import (
-	"slices"
+	"encoding/base64"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/fleet-project/fleet/cloudinit/format"
 )
 
 var here = Addresses{"private_ipv4": "10.0.0.4", "public_ipv4": "192.0.2.4"}
 
-func TestProblems(t *testing.T) {
-	const c = "#cloud-config\n"
+// What would take more memory or time than it may is refused, and what isn't
+// text, each by name.
+func TestHostileConfigs(t *testing.T) {
+	bomb := "x: &a0 [z]\n"
+	for i := range 30 {
+		bomb += fmt.Sprintf("y%d: &a%d [*a%d, *a%d, *a%d]\n", i, i+1, i, i, i)
+	}
+	deep := "Content-Type: multipart/mixed; boundary=X0\n\n"
+	for i := range 9 {
+		deep += fmt.Sprintf("--X%d\nContent-Type: multipart/mixed; boundary=X%d\n\n", i, i+1)
+	}
+	deep += "--X9\n\n#!/bin/sh\n"
+	for i := 9; i >= 0; i-- {
+		deep += fmt.Sprintf("--X%d--\n", i)
+	}
+	big := base64.StdEncoding.EncodeToString([]byte(zipped(strings.Repeat("\x00", format.MaxSize/2))))
 	for name, tc := range map[string]struct{ in, want string }{
-		"unknown key":         {c + "a-b: 1\n", "f:2: error: a_b: there is no such key"},
-		"unknown below":       {c + "coreos:\n  etcd2:\n    nodename: x\n", "f:4: error: coreos.etcd2.nodename"},
-		"wrong type":          {c + "users: x\n", `f:2: error: users must be a list, and is "x"`},
-		"list for text":       {c + "hostname: [x]\n", "f:2: error: hostname must be text, and is a list"},
-		"no number":           {c + "coreos: {etcd2: {max_wals: x}}\n", "coreos.etcd2.max_wals must be a whole number"},
-		"both spellings":      {c + "write-files: []\nwrite_files: []\n", "f:3: error: write_files is given twice, first in line 2"},
-		"no address":          {c + "coreos:\n  fleet:\n    public_ip: $private_ipv6\n", "f:4: error: coreos.fleet.public_ip uses $private_ipv6"},
-		"script, no address":  {"#!/bin/sh\necho\necho $public_ipv6\n", "f:3: error: the script uses $public_ipv6"},
-		"path upwards":        {c + "write_files: [{path: /a/../b}]\n", "write_files[0].path"},
-		"relative path":       {c + "write_files: [{path: b}]\n", "is not absolute"},
-		"bad base64":          {c + "write_files: [{path: /b, encoding: b64, content: '*'}]\n", "is not b64"},
-		"bad mode":            {c + "write_files: [{path: /b, permissions: 0999}]\n", "is no octal mode"},
-		"bad command":         {c + "coreos: {units: [{name: a.service, command: begin}]}\n", `"begin" is none of start`},
-		"unit name":           {c + "coreos: {units: [{name: ../a.service}]}\n", "coreos.units[0].name"},
-		"drop-in name":        {c + "coreos: {units: [{name: a.service, drop_ins: [{name: ../x.conf}]}]}\n", "no drop-in's name"},
-		"unit inside":         {c + "coreos:\n  units:\n  - name: a.service\n    content: |\n      [Service]\n      rubbish\n", "f:7: error: coreos.units[0].content"},
-		"bad YAML":            {c + "a: b\n c: [\n", "f:3: error"},
-		"NUL":                 {c + "a: \x00\n", "error"},
-		"break in a variable": {c + "coreos: {etcd2: {name: \"a\\nb\"}}\n", "a variable is one line"},
-		"trailing comment":    {"#cloud-config please\n", "must be #cloud-config and nothing else"},
-		"empty":               {"", "f:1: error: the config is empty"},
-		"user twice":          {c + "users: [{name: a}, {name: a}]\n", "as Ignition"},
-		"old Ignition":        {`{"ignition":{"version":"2.3.0"}}`, "f:1: error"},
-		"unknown in Butane":   {"variant: fcos\nversion: 1.5.0\nstroage: {}\n", "f:3: error"},
-		"unit in Butane":      {"variant: fcos\nversion: 1.5.0\nsystemd: {units: [{name: a.service, contents: \"rubbish\"}]}\n", "error"},
-		"part":                {"Content-Type: multipart/mixed; boundary=X\n\n--X\nContent-Type: text/cloud-config\n\n#cloud-config\nq: 1\n--X--\n", "f:7: error: q"},
-		"cut off":             {"Content-Type: multipart/mixed; boundary=X\n\n--X\n\n#!/bin/sh\n", "is missing"},
+		"100 MB":                   {head + strings.Repeat("#", 100<<20), "f:1: error: the config is larger than 16 MiB"},
+		"gzip bomb":                {zipped(head + strings.Repeat("#", 100<<20)), "larger than 16 MiB"},
+		"gzip that is cut off":     {zipped(head)[:20], "gzip: "},
+		"alias bomb, unused":       {head + bomb, "there is no such key"},
+		"alias bomb":               {head + bomb + "ssh_authorized_keys: *a30\n", "must be text, and is a list"},
+		"aliases of a list":        {head + "x: &a [" + strings.Repeat("{name: a.conf},", 600) + "]\ncoreos: {units: [" + strings.Repeat("{name: a.service, drop_ins: *a},", 600) + "]}\n", "has more than 50000 values, aliases counted"},
+		"alias of itself":          {head + "users: &a [*a]\n", "users[0] must be keys and values, and is a list"},
+		"merge of itself":          {head + "coreos: &a {<<: *a}\n", "merged into each other more than 10 deep"},
+		"merged lists":             {head + "coreos: {<<: [" + strings.Repeat("[", 50) + strings.Repeat("]", 50) + "]}\n", "merged into each other more than 10 deep"},
+		"unknown alias":            {head + "hostname: x\nusers: *nobody\n", "f:3: error: this is no YAML: unknown anchor"},
+		"deep brackets":            {head + strings.Repeat("[", 20000), "exceeded max depth"},
+		"deep lists":               {head + strings.Repeat("- ", 20000), "exceeded max depth"},
+		"deep JSON":                {"{\"a\":" + strings.Repeat("[", 100000), "exceeded max depth"},
+		"a million values":         {head + "x: [" + strings.Repeat("a,", 1000000) + "]\n", "f:2: error: there are more than 500000 values or lines"},
+		"a million values, JSON":   {"{\"x\":[" + strings.Repeat("1,", 1000000) + "1]}", "there are more than 500000 values or lines"},
+		"NUL":                      {head + "hostname: x\nfqdn: \x00\n", "f:3: error: the control character 0x00 is not allowed"},
+		"NUL, escaped":             {head + "hostname: \"a\\0\"\n", "f:2: error: hostname must be a host's name"},
+		"Latin-1":                  {head + "hostname: x\nfqdn: caf\xe9\n", "f:3: error: this is not UTF-8"},
+		"UTF-16":                   {multipart("", "Content-Type: text/cloud-config\n\n\xff\xfeh\x00\n"), "f:7: error: this is UTF-16: save it as UTF-8"},
+		"NUL in Butane":            {"variant: fcos\nversion: 1.5.0\n\x00", "f:3: error: the control character 0x00"},
+		"the same key twice":       {head + "hostname: a\nhostname: b\n", "hostname is given twice, first in line 2"},
+		"the same key twice, JSON": {"{\"ignition\":{\"version\":\"3.4.0\"},\n\"ignition\":{\"version\":\"3.4.0\"}}", "f:2: error"},
+		"bad YAML":                 {head + "a: b\n c: [\n", "f:3: error: this is no YAML: "},
+		"contents too large":       {head + "write_files:\n" + strings.Repeat("  - {path: /a, encoding: gz+b64, content: "+big+"}\n", 3), "larger than 16 MiB"},
+		"101 parts":                {multipart("", strings.Split(strings.Repeat("\n#!/bin/sh\n|", 101), "|")[:101]...), "there are more than 100 parts"},
+		"parts in parts":           {deep, "multipart is nested deeper than 4"},
+		"parts too large":          {multipart("", strings.Split(strings.Repeat("Content-Transfer-Encoding: base64\n\n"+big+"\n|", 3), "|")[:3]...), "the parts are larger than 16 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, ps := Translate([]byte(tc.in), Options{Addresses: here})
-			if got := ps.InFile("f"); !ps.Failed() || !strings.Contains(got, tc.want) {
-				t.Errorf("got %q, want %q", got, tc.want)
+			if got := said(tc.in, Options{}); !strings.Contains(got, " error: ") || !strings.Contains(got, tc.want) {
+				t.Errorf("%.200q, want %q", got, tc.want)
 			}
 		})
-	}
-}
-
-// The last of a path wins, a unit is said once, and off masks what locksmith unmasked.
-func TestWhatIsSaidTwice(t *testing.T) {
-	out, ps := Translate([]byte(`#cloud-config
-write_files: [{path: /a, content: x}, {path: /a, content: "y"}]
-coreos:
-  locksmith: {group: g}
-  update: {reboot_strategy: off}
-  units: [{name: locksmithd.service, drop_ins: [{name: a.conf, content: "[Service]"}]}]
-`), Options{})
-	if len(ps) > 0 {
-		t.Fatal(ps.InFile("f"))
-	}
-	files, units := out.Config.Storage.Files, out.Config.Systemd.Units
-	if files[0].Path != "/a" || *files[0].Contents.Source != "data:;base64,eQ==" || files[1].Path == "/a" {
-		t.Errorf("files: %+v", files)
-	}
-	const mask = "/run/systemd/system/locksmithd.service"
-	if links := out.Config.Storage.Links; len(links) != 1 || links[0].Path != mask || slices.Contains(out.Unmask, mask) {
-		t.Errorf("links: %+v, unmask %q", links, out.Unmask)
-	}
-	if len(units) != 1 || len(units[0].Dropins) != 1 {
-		t.Errorf("units: %+v", units)
-	}
-}
-
-func TestSubstitute(t *testing.T) {
-	for in, want := range map[string]string{
-		"$private_ipv4$private_ipv4": "10.0.0.410.0.0.4",
-		`\$private_ipv4`:             "$private_ipv4",
-		"$private_ipv4_x":            "10.0.0.4_x",
-		"${private_ipv4}":            "${private_ipv4}",
-	} {
-		if got, missing := here.substitute(in); got != want || missing != nil {
-			t.Errorf("%s: %q, %q", in, got, missing)
-		}
-	}
-}
-
-func TestAliasesAreBounded(t *testing.T) {
-	in := "#cloud-config\nx: &a [" + strings.Repeat("{name: a.conf},", 600) + "]\ncoreos: {units: [" +
-		strings.Repeat("{name: a.service, drop_ins: *a},", 600) + "]}\n"
-	if _, ps := Translate([]byte(in), Options{}); !strings.Contains(ps.InFile("f"), "aliases counted") {
-		t.Error("read to its end")
 	}
 }

@@ -34,7 +34,11 @@ type Part struct {
 // itself to know the lines.
 func Parts(text []byte) ([]Part, error) {
 	u := unpacker{left: MaxSize}
-	if err := u.unpack(text, 0, false, 1); err != nil {
+	h, body, err := header(text)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.unpack(h, body, bytes.Count(text[:len(text)-len(body)], []byte("\n")), false, 1); err != nil {
 		return nil, err
 	}
 	return u.parts, nil
@@ -45,11 +49,8 @@ type unpacker struct {
 	left  int // bytes that may still be unpacked
 }
 
-func (u *unpacker) unpack(text []byte, lines int, wrapped bool, depth int) error {
-	h, body, err := header(text)
-	if err != nil {
-		return err
-	}
+// unpack takes a body apart that begins after so many lines.
+func (u *unpacker) unpack(h textproto.MIMEHeader, body []byte, lines int, wrapped bool, depth int) error {
 	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	boundary := params["boundary"]
 	switch {
@@ -62,7 +63,7 @@ func (u *unpacker) unpack(text []byte, lines int, wrapped bool, depth int) error
 	case boundary == "":
 		return errors.New("Content-Type: there is no boundary")
 	}
-	line, from, start := lines+bytes.Count(text[:len(text)-len(body)], []byte("\n")), -1, 0
+	line, from, start := lines, -1, 0
 	for at := 0; at < len(body); {
 		end := len(body)
 		if i := bytes.IndexByte(body[at:], '\n'); i >= 0 {
@@ -142,8 +143,14 @@ func (u *unpacker) part(text []byte, lines int, wrapped bool, depth int) error {
 	switch {
 	case err != nil:
 		return err
+	case kind == Multipart && strings.HasPrefix(strings.ToLower(h.Get("Content-Type")), "multipart/"):
+		return u.unpack(h, body, lines, wrapped, depth+1)
 	case kind == Multipart:
-		return u.unpack(body, lines, wrapped, depth+1)
+		inner, below, err := header(body)
+		if err != nil {
+			return err
+		}
+		return u.unpack(inner, below, lines+bytes.Count(body[:len(body)-len(below)], []byte("\n")), wrapped, depth+1)
 	case len(u.parts) == maxParts:
 		return fmt.Errorf("there are more than %d parts", maxParts)
 	}
@@ -157,6 +164,9 @@ func kindOf(contentType string, text []byte) (Kind, error) {
 	name, _, err := mime.ParseMediaType(contentType)
 	if err != nil && contentType != "" {
 		return Unknown, fmt.Errorf("Content-Type: %w", err)
+	}
+	if strings.HasPrefix(name, "multipart/") {
+		return Multipart, nil
 	}
 	switch name {
 	case "text/cloud-config":
