@@ -94,7 +94,7 @@ bench: packages ## speed, in ratios to a floor measured in the same run (as root
 	go test -run '^$$' -bench . -benchtime 20x ./functional
 
 .PHONY: demo
-demo: packages ## three real hosts, one cluster, a docker service that survives the loss of its host
+demo: packages ## three bare hosts, one cloud-config, a docker service that survives the loss of its host
 	go run ./functional/demo up
 
 .PHONY: demo-down

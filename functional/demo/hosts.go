@@ -21,8 +21,9 @@ const agentTTL = 10 * time.Second
 // demo is the session on real hosts.
 type demo struct {
 	*stage
-	hosts   []*platform.Host
-	cluster *cluster.Cluster
+	hostFiles map[string]platform.File // for every host
+	url       string                   // the discovery URL
+	cluster   *cluster.Cluster
 }
 
 func onHosts(ctx context.Context, s *stage) error {
@@ -42,22 +43,16 @@ func onHosts(ctx context.Context, s *stage) error {
 }
 
 func (d *demo) run(ctx context.Context, p *platform.Platform) error {
-	opts, err := d.options()
-	if err != nil {
+	if err := d.buildEcho(); err != nil {
 		return err
 	}
 	steps := []struct {
 		what string
 		work func() error
 	}{
-		{"boot three hosts: systemd, docker, etcd and fleetd on each", func() error { return d.boot(ctx, p, opts) }},
-		{"form the cluster", func() error {
-			ctx, cancel := within(ctx, time.Minute)
-			defer cancel()
-			var err error
-			d.cluster, err = cluster.Form(ctx, d.hosts, opts)
-			return err
-		}},
+		{"a discovery URL for three hosts, from fleetd discovery", func() error { return d.discovery(ctx, p) }},
+		{"the two files", d.files},
+		{"boot three bare hosts with this cloud-config: systemd and docker, etcd and fleet by the config", func() error { return d.boot(ctx, p) }},
 		{"build the image cs312/echo FROM scratch on each host", func() error { return d.image(ctx) }},
 		{"the service, from unit file to running container", func() error { return d.session(ctx) }},
 		{"the echo", func() error { return d.answer(ctx, "hello, fleet") }},
@@ -71,16 +66,16 @@ func (d *demo) run(ctx context.Context, p *platform.Platform) error {
 	return nil
 }
 
-// options builds the echo server and puts it, its Dockerfile and its unit on
+// buildEcho builds the echo server, and puts it, its Dockerfile and its unit on
 // every host.
-func (d *demo) options() (cluster.Options, error) {
+func (d *demo) buildEcho() error {
 	bin := filepath.Join(cluster.Root(), "bin", "echo")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, "./examples/echo")
 	build.Dir, build.Env = cluster.Root(), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return cluster.Options{}, fmt.Errorf("building examples/echo: %w\n%s", err, out)
+		return fmt.Errorf("building examples/echo: %w\n%s", err, out)
 	}
-	files := map[string]platform.File{}
+	d.hostFiles = map[string]platform.File{}
 	for from, to := range map[string]string{
 		"bin/echo":                 "/root/image/echo",
 		"examples/echo/Dockerfile": "/root/image/Dockerfile",
@@ -88,36 +83,18 @@ func (d *demo) options() (cluster.Options, error) {
 	} {
 		b, err := os.ReadFile(filepath.Join(cluster.Root(), from))
 		if err != nil {
-			return cluster.Options{}, err
+			return err
 		}
-		files[to] = platform.File{Content: string(b), Mode: 0o755}
-	}
-	return cluster.Options{
-		Docker: true,
-		Files:  files,
-		Conf:   func(int) []string { return []string{"agent_ttl=" + agentTTL.String()} },
-	}, nil
-}
-
-func (d *demo) boot(ctx context.Context, p *platform.Platform, opts cluster.Options) error {
-	specs, err := cluster.Specs(ctx, p, opts)
-	if err != nil {
-		return err
-	}
-	if d.hosts, err = p.BootAll(ctx, specs...); err != nil {
-		return err
-	}
-	for _, h := range d.hosts {
-		d.say("%s  %s  machine %s", h.Name(), h.IP(), h.MachineID())
+		d.hostFiles[to] = platform.File{Content: string(b), Mode: 0o755}
 	}
 	return nil
 }
 
 // image builds on all hosts at once and shows what the first one says.
 func (d *demo) image(ctx context.Context) error {
-	errs := make([]error, len(d.hosts))
+	errs := make([]error, len(d.cluster.Hosts))
 	var wg sync.WaitGroup
-	for i, h := range d.hosts {
+	for i, h := range d.cluster.Hosts {
 		wg.Go(func() { _, errs[i] = h.Run(ctx, "docker", "build", "--quiet", "-t", "cs312/echo", "/root/image") })
 	}
 	wg.Wait()
@@ -126,7 +103,7 @@ func (d *demo) image(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := d.on(ctx, d.hosts[0], "docker", "images", "cs312/echo")
+	_, err := d.on(ctx, d.cluster.Hosts[0], "docker", "images", "cs312/echo")
 	return err
 }
 
@@ -134,7 +111,7 @@ func (d *demo) session(ctx context.Context) error {
 	ctx, cancel := within(ctx, time.Minute)
 	defer cancel()
 	for _, args := range [][]string{{"list-machines"}, {"submit", "echo"}, {"load", "echo"}, {"start", "echo"}, {"list-units"}} {
-		if _, err := d.on(ctx, d.hosts[0], append([]string{"fleetctl"}, args...)...); err != nil {
+		if _, err := d.on(ctx, d.cluster.Hosts[0], append([]string{"fleetctl"}, args...)...); err != nil {
 			return err
 		}
 	}

@@ -1,8 +1,8 @@
 // Command demo shows fleet's main job on real hosts: make demo. "up" boots
-// three hosts, forms a cluster, runs a docker service on it, kills the host
-// that runs it and shows the service answering from another. "down" removes
-// all of it. Where real hosts can't be booted, "up" shows what it can on
-// fleetd dev.
+// three hosts with one cloud-config, by which they become a cluster, runs a
+// docker service on it, kills the host that runs it and shows the service
+// answering from another. "down" removes all of it. Where real hosts can't be
+// booted, "up" shows what it can on fleetd dev.
 package main
 
 import (
