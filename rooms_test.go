@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"fleetd/proxy":          {"fleetd/peers"},
 	"fleetd/replace":        {"discovery", "fleetd/member", "fleetd/peers", "fleetd/proxy"},
 	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "cloudinit", "cloudinit/apply", "cloudinit/format", "cloudinit/source", "discovery/server", "fleetd/config", "fleetd/manager", "fleetd/member", "fleetd/proxy", "fleetd/replace"},
+	"functional/bare":       {},
 	"functional/platform":   {},
 	"functional/cluster":    {"functional/platform"},
 	"functional/demo":       {"functional/platform", "functional/cluster"},

@@ -50,7 +50,9 @@ func (v *values) modernize() (d Discovery, mode ProxyMode, warnings []string, er
 	}
 	text, from := v.get("proxy")
 	switch mode = ProxyMode(text); mode {
-	case "", ProxyOff, ProxyOn, ProxyReadonly:
+	case "", ProxyOff, ProxyOn:
+	case ProxyReadonly:
+		warn("%s=readonly: the proxy passes writes on, too; who may write is for etcd's users and roles to say", from)
 	default:
 		return d, "", nil, fmt.Errorf("%s is %q: it must be on, off or readonly", from, text)
 	}

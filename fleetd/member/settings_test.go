@@ -66,7 +66,7 @@ var etcd2Keys = []struct{ name, value, told, warns string }{
 	{"PEER_CLIENT_CERT_AUTH", "true", "ETCD_PEER_CLIENT_CERT_AUTH=true", ""},
 	{"PEER_KEY_FILE", "/key", "ETCD_PEER_KEY_FILE=/key", ""},
 	{"PEER_TRUSTED_CA_FILE", "/ca", "ETCD_PEER_TRUSTED_CA_FILE=/ca", ""},
-	{"PROXY", "off", "", ""},
+	{"PROXY", "readonly", "", "ETCD_PROXY=readonly"},
 	{"PROXY_DIAL_TIMEOUT", "1000", "", "ETCD_PROXY_DIAL_TIMEOUT does nothing"},
 	{"PROXY_FAILURE_WAIT", "5000", "", "ETCD_PROXY_FAILURE_WAIT does nothing"},
 	{"PROXY_READ_TIMEOUT", "0", "", "ETCD_PROXY_READ_TIMEOUT does nothing"},
