@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/fleet-project/fleet/cloudinit"
-	"github.com/fleet-project/fleet/cloudinit/cloudconfig"
 	"github.com/fleet-project/fleet/cloudinit/source"
 )
 
@@ -31,7 +30,7 @@ func (r *cloudinitRun) convert(found source.Found) error {
 			out, err = result.JSON()
 		} else {
 			_, text := kindOf(found.UserData)
-			out, unsayable = cloudconfig.Write(result, text)
+			out, unsayable = result.CloudConfig(text)
 		}
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/fleet-project/fleet/discovery"
+	"github.com/fleet-project/fleet/discovery/token"
 )
 
 // join asks the discovery URL who the members are, this host among them, and
@@ -58,15 +59,9 @@ func (s Settings) explain(err error, resume bool) error {
 		}
 		return &Refusal{err}
 	case errors.Is(err, discovery.ErrDataLost):
-		return &Refusal{fmt.Errorf("%w\n%s", err, replaceHelp)}
+		return &Refusal{fmt.Errorf("%w\n%s", err, s.replaceHelp(string(token.IDOf(s.peerURLs(), s.Discovery.URL))))}
 	case errors.Is(err, discovery.ErrUnknownURL):
 		return &Refusal{err}
 	}
 	return err
 }
-
-// replaceHelp is how a host becomes a member anew.
-const replaceHelp = `To make this host a member again, with new data, while most of the others run, as root:
-    fleetd etcd replace --dry-run
-    fleetd etcd replace
-If no member is left that has its data, the cluster is lost: restore a snapshot, or make a new URL for all hosts.`

@@ -33,7 +33,8 @@ type Note struct {
 	URL            string `json:"url,omitempty"` // the discovery URL
 	InitialCluster string `json:"initialCluster,omitempty"`
 	Token          string `json:"token,omitempty"`
-	Peer           string `json:"peer,omitempty"` // as what it registered: name=URL,...
+	Peer           string `json:"peer,omitempty"`     // as what it registered: name=URL,...
+	MemberID       uint64 `json:"memberID,omitempty"` // a learner's
 }
 
 // Disk is what is on a host's disk.

@@ -24,6 +24,9 @@ type Options struct {
 	// Patience is how long to wait for an address that the environment uses: 1
 	// minute. At boot, the network takes its time.
 	Patience time.Duration
+	// Promotion is how long a learner waits before it asks again to become a full
+	// member: 1 second.
+	Promotion time.Duration
 }
 
 type runner struct{ Options }
@@ -53,7 +56,9 @@ func Run(ctx context.Context, opts Options) error {
 				return err
 			}
 		}
-		s, err = s.noted(disk.Note)
+		if s, err = s.noted(disk.Note); err == nil && disk.Proxy {
+			err = s.noLongerProxy()
+		}
 	case RunProxy:
 		return stopped(ctx, r.proxy(ctx, s, disk))
 	case RunJoin:
@@ -61,6 +66,8 @@ func Run(ctx context.Context, opts Options) error {
 		if full := (*discovery.FullError)(nil); errors.As(err, &full) {
 			return stopped(ctx, r.full(ctx, s, full))
 		}
+	case RunEtcd:
+		err = r.lostData(ctx, s, disk)
 	case RunAlone:
 		r.Log.Warn("nothing says who the members are (ETCD_DISCOVERY, ETCD_INITIAL_CLUSTER, ETCD_DISCOVERY_SRV): this host is a cluster of its own")
 	}
@@ -133,6 +140,10 @@ func (r *runner) etcd(ctx context.Context, s Settings, disk Disk) error {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
+			if disk.Note != nil && disk.Note.Phase == PhaseLearner {
+				r.promote(ctx, s, disk.Note)
+				return
+			}
 			r.forget(ctx, s)
 		}()
 		defer func() { cancel(); <-done }()
@@ -154,7 +165,7 @@ func (r *runner) forget(ctx context.Context, s Settings) {
 			return
 		}
 	}
-	if disk, err := s.ReadDisk(); err != nil || disk.Note == nil || disk.Note.Phase == PhaseLearner {
+	if disk, err := s.ReadDisk(); err != nil || disk.Note == nil {
 		return
 	}
 	if err := s.RemoveNote(); err != nil {

@@ -125,19 +125,6 @@ func TestEtcd2KeysAreComplete(t *testing.T) {
 	}
 }
 
-func TestGuideHasWhatDiffers(t *testing.T) {
-	guide, err := os.ReadFile(filepath.Join("..", "..", "docs", "etcd.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(guide), "\n## etcd 2's settings\n")
-	for name := range legacy {
-		if !regexp.MustCompile("`" + variable(name) + "[`=]").MatchString(table) {
-			t.Errorf("docs/etcd.md does not say what %s does", variable(name))
-		}
-	}
-}
-
 func TestParse(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -186,7 +173,7 @@ func TestParseRefuses(t *testing.T) {
 		says    string
 		as      any
 	}{
-		{"an unknown flag", []string{"--names=x"}, nil, "names", new(*Usage)},
+		{"an unknown flag", []string{"--nmae=x"}, nil, "nmae", new(*Usage)},
 		{"a flag without its value", []string{"--name"}, nil, "name", new(*Usage)},
 		{"a word", []string{"start"}, nil, `"start" is neither`, new(*Usage)},
 		{"a bad fallback", nil, []string{"ETCD_DISCOVERY_FALLBACK=wait"}, `ETCD_DISCOVERY_FALLBACK is "wait"`, new(*Refusal)},

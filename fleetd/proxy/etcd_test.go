@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -261,7 +262,17 @@ func (e *etcd) proxy(t testing.TB, change ...func(*proxy.Options)) *running {
 func (r *running) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- proxy.Run(ctx, r.opts) }()
+	go func() {
+		for {
+			err := proxy.Run(ctx, r.opts)
+			// A process that another test starts at this moment has a copy of the
+			// last proxy's socket for a while.
+			if !errors.Is(err, syscall.EADDRINUSE) || ctx.Err() != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
 	r.stop = func() {
 		r.t.Helper()
 		cancel()

@@ -112,9 +112,9 @@ func TestAsAtAMember(t *testing.T) {
 		if resp, err := c.KeepAliveOnce(within(t), lease.ID); err != nil || resp.TTL != 60 {
 			t.Errorf("%v %v", resp, err)
 		}
-		_, err = c.Put(within(t), "leased", "", clientv3.WithLease(lease.ID))
+		put, err := c.Put(within(t), "leased", "", clientv3.WithLease(lease.ID))
 		must(t, err)
-		w := c.Watch(within(t), "leased", clientv3.WithCreatedNotify())
+		w := c.Watch(within(t), "leased", clientv3.WithCreatedNotify(), clientv3.WithRev(put.Header.Revision+1))
 		next(t, w)
 		_, err = e.client(t, e.endpoint(2)).Revoke(within(t), lease.ID)
 		must(t, err)

@@ -1,4 +1,4 @@
-package cloudconfig
+package cloudinit
 
 import (
 	"bytes"
