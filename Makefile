@@ -55,9 +55,13 @@ unit: tools ## the tests that need no host, under the race detector
 FUZZTIME ?= 2m
 
 .PHONY: fuzz
-fuzz: ## send the API and discovery whatever comes to mind, for FUZZTIME (2m) each
-	go test -run '^$$' -fuzz FuzzAPI -fuzztime $(FUZZTIME) ./api/server
-	go test -run '^$$' -fuzz FuzzService -fuzztime $(FUZZTIME) ./discovery/server
+fuzz: ## send every parser and service whatever comes to mind, for FUZZTIME (2m) each
+	@for file in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz'); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
+			echo "$$name of $$(dirname $$file)"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./$$(dirname $$file); \
+		done; \
+	done
 
 .PHONY: functional
 functional: packages ## the tests on three real hosts (as root)

@@ -47,7 +47,7 @@ func (r *reader) cloudConfig(root *yaml.Node) *cloudConfig {
 	case c.hostname == "":
 		c.hostname = c.fqdn
 	case c.fqdn != "" && c.fqdn != c.hostname:
-		r.problems.add(root.Line, Error, "hostname and fqdn differ, and a host has one name here: write only one of them")
+		r.problems.Add(root.Line, Error, "hostname and fqdn differ, and a host has one name here: write only one of them")
 	}
 	return c
 }
@@ -71,7 +71,7 @@ func (r *reader) update(c *cloudConfig, n *yaml.Node, path string) {
 	r.mapping(n, path, map[string]take{
 		"reboot_strategy": func(n *yaml.Node, path string) {
 			if plain(n).Value == "best-effort" { // taken until coreos-cloudinit 1.12
-				r.problems.add(n.Line, Error, "%s: best-effort is no longer taken: write etcd-lock, or reboot for hosts without etcd", path)
+				r.problems.Add(n.Line, Error, "%s: best-effort is no longer taken: write etcd-lock, or reboot for hosts without etcd", path)
 				return
 			}
 			strategy(n, path)
@@ -88,7 +88,7 @@ func (r *reader) oem(c *cloudConfig, n *yaml.Node, path string) {
 		"name": r.into(&o.name), "home_url": r.into(&o.homeURL), "bug_report_url": r.into(&o.bugReportURL),
 	})
 	if o.id == "" && o.name+o.versionID+o.homeURL+o.bugReportURL != "" {
-		r.problems.add(n.Line, Error, "%s has no id: without one, /etc/oem-release is not written", path)
+		r.problems.Add(n.Line, Error, "%s has no id: without one, /etc/oem-release is not written", path)
 	}
 }
 
@@ -103,14 +103,14 @@ func (r *reader) discovery(v string, n *yaml.Node, path string) {
 	last := v[strings.LastIndexByte(v, '/')+1:]
 	switch {
 	case strings.ContainsAny(v, "<>{} "):
-		r.problems.add(n.Line, Error, "%s: %.80q is a placeholder: %s", path, v, remedy)
+		r.problems.Add(n.Line, Error, "%s: %.80q is a placeholder: %s", path, v, remedy)
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		r.problems.add(n.Line, Error, "%s: %.80q is no http or https URL: %s", path, v, remedy)
+		r.problems.Add(n.Line, Error, "%s: %.80q is no http or https URL: %s", path, v, remedy)
 	case strings.Trim(u.Path, "/") == "":
-		r.problems.add(n.Line, Error, "%s: %.80q has no token: %s", path, v, remedy)
+		r.problems.Add(n.Line, Error, "%s: %.80q has no token: %s", path, v, remedy)
 	case strings.EqualFold(last, "token") || strings.HasPrefix(strings.ToLower(last), "your"):
-		r.problems.add(n.Line, Error, "%s: %.80q is a placeholder: %s", path, v, remedy)
+		r.problems.Add(n.Line, Error, "%s: %.80q is a placeholder: %s", path, v, remedy)
 	case strings.HasPrefix(last, "new"):
-		r.problems.add(n.Line, Error, "%s: %.80q makes a new cluster each time it is asked: %s", path, v, remedy)
+		r.problems.Add(n.Line, Error, "%s: %.80q makes a new cluster each time it is asked: %s", path, v, remedy)
 	}
 }

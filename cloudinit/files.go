@@ -37,13 +37,13 @@ func (r *reader) writeFile(c *cloudConfig, n *yaml.Node, where string) {
 		"content": r.text(func(v string, n *yaml.Node, _ string) { content, contentLine = v, n.Line }),
 		"owner": r.text(func(v string, n *yaml.Node, at string) {
 			if strings.ContainsAny(v, " \t\n\x00/") || strings.Count(v, ":") > 1 {
-				r.problems.add(n.Line, Error, "%s: %.80q is not USER or USER:GROUP", at, v)
+				r.problems.Add(n.Line, Error, "%s: %.80q is not USER or USER:GROUP", at, v)
 			}
 			f.owner = v
 		}),
 		"permissions": r.text(func(v string, n *yaml.Node, at string) {
 			if !octal.MatchString(v) {
-				r.problems.add(n.Line, Error, "%s: %.80q is no octal mode such as 0644", at, v)
+				r.problems.Add(n.Line, Error, "%s: %.80q is no octal mode such as 0644", at, v)
 				return
 			}
 			mode, _ := strconv.ParseUint(strings.TrimPrefix(v, "0o"), 8, 16) // as octal says
@@ -57,14 +57,14 @@ func (r *reader) writeFile(c *cloudConfig, n *yaml.Node, where string) {
 		"source": func(n *yaml.Node, at string) { r.source(&f, n, at) },
 	})
 	if f.path == "" {
-		r.problems.add(n.Line, Error, "%s has no path", where)
+		r.problems.Add(n.Line, Error, "%s has no path", where)
 	}
 	if f.source != "" && contentLine > 0 {
-		r.problems.add(contentLine, Error, "%s has a source, beside which its content is not used: write only one of them", where)
+		r.problems.Add(contentLine, Error, "%s has a source, beside which its content is not used: write only one of them", where)
 	}
 	decoded, err := r.decode(content, encoding)
 	if err != nil {
-		r.problems.add(max(contentLine, n.Line), Error, "%s.content is not %s: %v", where, encoding, err)
+		r.problems.Add(max(contentLine, n.Line), Error, "%s.content is not %s: %v", where, encoding, err)
 	}
 	f.content = decoded
 	c.files = append(c.files, f)
@@ -76,7 +76,7 @@ func (r *reader) source(f *writeFile, n *yaml.Node, where string) {
 		"uri": r.text(func(v string, n *yaml.Node, at string) {
 			u, err := url.Parse(v)
 			if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-				r.problems.add(n.Line, Error, "%s: %.80q is no http or https URL", at, v)
+				r.problems.Add(n.Line, Error, "%s: %.80q is no http or https URL", at, v)
 			}
 			f.source = v
 		}),
@@ -100,14 +100,14 @@ func (r *reader) source(f *writeFile, n *yaml.Node, where string) {
 // filePath checks where a file goes.
 func (r *reader) filePath(p string, line int, at string) {
 	if err := checkPath(p); err != nil {
-		r.problems.add(line, Error, "%s: %v", at, err)
+		r.problems.Add(line, Error, "%s: %v", at, err)
 		return
 	}
 	switch {
 	case strings.HasPrefix(p, "/usr/"):
-		r.problems.add(line, Warning, "%s: %s: /usr is read-only on Flatcar and its like, and a package's elsewhere: write below /etc or /opt", at, p)
+		r.problems.Add(line, Warning, "%s: %s: /usr is read-only on Flatcar and its like, and a package's elsewhere: write below /etc or /opt", at, p)
 	case strings.HasPrefix(p, "/run/") && r.persistent:
-		r.problems.add(line, Warning, "%s: %s: /run is made anew at each boot: the file will not be there", at, p)
+		r.problems.Add(line, Warning, "%s: %s: /run is made anew at each boot: the file will not be there", at, p)
 	}
 }
 

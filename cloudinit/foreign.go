@@ -22,7 +22,7 @@ func (r *reader) cloudInit(c *cloudConfig, keys map[string]take) {
 		switch v, ok := truth(plain(n).Value); {
 		case ok && !v:
 		case ok || plain(n).Value == "template":
-			r.problems.add(n.Line, Error, "%s: there are no templates here: write localhost, or /etc/hosts into write_files", path)
+			r.problems.Add(n.Line, Error, "%s: there are no templates here: write localhost, or /etc/hosts into write_files", path)
 		default:
 			localhost(n, path)
 		}
@@ -41,7 +41,7 @@ func (r *reader) cloudInitGroups(c *cloudConfig) take {
 				names(n.Content[i], path)
 				continue
 			}
-			r.problems.add(n.Content[i].Line, Error, "%s: members are not said of a group here: write groups: [%.40s] for each of these users", path, n.Content[i].Value)
+			r.problems.Add(n.Content[i].Line, Error, "%s: members are not said of a group here: write groups: [%.40s] for each of these users", path, n.Content[i].Value)
 		}
 	}
 	return func(n *yaml.Node, path string) {
@@ -89,11 +89,11 @@ func (r *reader) sudo(dst *[]string) take {
 	rule := r.text(func(v string, n *yaml.Node, path string) {
 		switch {
 		case !oneLine.MatchString(v):
-			r.problems.add(n.Line, Error, "%s: a rule is one line", path)
+			r.problems.Add(n.Line, Error, "%s: a rule is one line", path)
 		case strings.Contains(v, "="):
 			*dst = append(*dst, v)
 		default:
-			r.problems.add(n.Line, Error, "%s: %.80q is no rule: write one as ALL=(ALL) NOPASSWD:ALL", path, v)
+			r.problems.Add(n.Line, Error, "%s: %.80q is no rule: write one as ALL=(ALL) NOPASSWD:ALL", path, v)
 		}
 	})
 	many := r.list(rule)
@@ -112,7 +112,7 @@ func (r *reader) sudo(dst *[]string) take {
 
 func (r *reader) refuse(remedy string) take {
 	return func(n *yaml.Node, path string) {
-		r.problems.add(n.Line, Error, "%s is cloud-init's and not done here: %s", path, remedy)
+		r.problems.Add(n.Line, Error, "%s is cloud-init's and not done here: %s", path, remedy)
 	}
 }
 

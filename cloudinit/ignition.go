@@ -21,7 +21,7 @@ func translateButane(text []byte) (Result, Problems) {
 	ps := problemsOf(said)
 	if err != nil || ps.Failed() {
 		if !ps.Failed() {
-			ps.add(lineOf(text, "version"), Error, "%v (Butane 0.29 has fcos 1.0 to 1.7, flatcar 1.0 and 1.1, openshift, r4e and fiot)", err)
+			ps.Add(LineOf(text, "version"), Error, "%v (Butane 0.29 has fcos 1.0 to 1.7, flatcar 1.0 and 1.1, openshift, r4e and fiot)", err)
 		}
 		for i, p := range ps {
 			if strings.Contains(p.Msg, "--files-dir") {
@@ -34,7 +34,7 @@ func translateButane(text []byte) (Result, Problems) {
 	cfg, said, err := v3.ParseCompatibleVersion(raw)
 	for _, p := range problemsOf(said) {
 		if p.Level == Error { // of the rest Butane has told, with lines that somebody wrote
-			ps.add(1, p.Level, "as Ignition: %s", p.Msg)
+			ps.Add(1, p.Level, "as Ignition: %s", p.Msg)
 		}
 	}
 	return ignitionResult(cfg, text, ps, err)
@@ -43,13 +43,13 @@ func translateButane(text []byte) (Result, Problems) {
 func translateIgnition(text []byte) (Result, Problems) {
 	if line, key := keyTwice(text); key != "" {
 		var ps Problems
-		ps.add(line, Error, "%.80s is given twice, and only one of them would be used", key)
+		ps.Add(line, Error, "%.80s is given twice, and only one of them would be used", key)
 		return Result{}, ps
 	}
 	cfg, said, err := v3.ParseCompatibleVersion(text)
 	if errors.Is(err, ignerrors.ErrUnknownVersion) || errors.Is(err, ignerrors.ErrInvalidVersion) {
 		var ps Problems
-		ps.add(lineOf(text, "ersion"), Error, "%v: Ignition 3.0 to 3.6 is taken; make 3.x of an older one with ign-converter, or of Butane", err)
+		ps.Add(LineOf(text, "ersion"), Error, "%v: Ignition 3.0 to 3.6 is taken; make 3.x of an older one with ign-converter, or of Butane", err)
 		return Result{}, ps
 	}
 	return ignitionResult(cfg, text, problemsOf(said), err)
@@ -93,7 +93,7 @@ func keyTwice(text []byte) (line int, key string) {
 
 func ignitionResult(cfg types.Config, source []byte, ps Problems, err error) (Result, Problems) {
 	if err != nil && !ps.Failed() {
-		ps.add(1, Error, "%v", err)
+		ps.Add(1, Error, "%v", err)
 	}
 	if ps.Failed() {
 		return Result{}, ps
@@ -104,7 +104,7 @@ func ignitionResult(cfg types.Config, source []byte, ps Problems, err error) (Re
 	}
 	for _, p := range paths(cfg) {
 		if err := checkPath(p); err != nil {
-			r.problems.add(lineOf(source, p), Error, "%v", err)
+			r.problems.Add(LineOf(source, p), Error, "%v", err)
 		}
 	}
 	ps = append(ps, r.problems...)
@@ -135,7 +135,7 @@ func (r *reader) ignitionUnit(u types.Unit, source []byte) {
 			return
 		}
 		lines := strings.Split(*text, "\n")
-		r.unitFile(*text, path, func(line int) int { return lineOf(source, u.Name, lines[min(line, len(lines))-1]) })
+		r.unitFile(*text, path, func(line int) int { return LineOf(source, u.Name, lines[min(line, len(lines))-1]) })
 	}
 	check(u.Contents, u.Name)
 	for _, d := range u.Dropins {
@@ -157,7 +157,7 @@ func problemsOf(said report.Report) Problems {
 		if where := e.Context.String(); where != "" && where != "$" {
 			msg = where + ": " + msg
 		}
-		ps.add(line, level, "%s", msg)
+		ps.Add(line, level, "%s", msg)
 	}
 	return ps
 }

@@ -1,6 +1,7 @@
 package cloudinit
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -40,11 +41,13 @@ func (ps Problems) InFile(path string) string {
 	return out.String()
 }
 
-func (ps *Problems) add(line int, level Level, format string, args ...any) {
+// Add notes a problem; line 0 is the first.
+func (ps *Problems) Add(line int, level Level, format string, args ...any) {
 	*ps = append(*ps, Problem{Line: max(line, 1), Level: level, Msg: fmt.Sprintf(format, args...)})
 }
 
-func (ps Problems) sorted() Problems {
+// Sorted orders them by their lines, each line's as they were found.
+func (ps Problems) Sorted() Problems {
 	slices.SortStableFunc(ps, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 	return ps
 }
@@ -62,4 +65,17 @@ func (ps Problems) within(line int) {
 		ps[i].Msg = fmt.Sprintf("in line %d of this part, unpacked: %s", ps[i].Line, ps[i].Msg)
 		ps[i].Line = line
 	}
+}
+
+// LineOf finds the line on which a text stands in a source whose parser doesn't
+// tell: each but the first is looked for after the one before. It is the first
+// line if none is there.
+func LineOf(source []byte, texts ...string) int {
+	at := 0
+	for _, t := range texts {
+		if i := bytes.Index(source[at:], []byte(strings.TrimSpace(t))); i >= 0 {
+			at += i
+		}
+	}
+	return bytes.Count(source[:at], []byte("\n")) + 1
 }

@@ -47,9 +47,9 @@ func (r *reader) root(text []byte) *yaml.Node {
 			line, _ = strconv.Atoi(m[1])
 			msg = strings.Replace(msg, m[0], "", 1)
 		} else if m := unknownAnchor.FindStringSubmatch(msg); m != nil {
-			line = lineOf(text, "*"+m[1])
+			line = LineOf(text, "*"+m[1])
 		}
-		r.problems.add(line, Error, "this is no YAML: %s", msg)
+		r.problems.Add(line, Error, "this is no YAML: %s", msg)
 		return nil
 	}
 	if len(doc.Content) == 0 {
@@ -66,7 +66,7 @@ func (r *reader) resolve(n *yaml.Node) (*yaml.Node, bool) {
 	}
 	r.nodes++
 	if r.nodes == maxNodes {
-		r.problems.add(n.Line, Error, "the document has more than %d values, aliases counted: write less", maxNodes)
+		r.problems.Add(n.Line, Error, "the document has more than %d values, aliases counted: write less", maxNodes)
 	}
 	return n, r.nodes < maxNodes && n.Tag != "!!null"
 }
@@ -107,7 +107,7 @@ func (r *reader) pairs(n *yaml.Node, path string, keys map[string]take, seen map
 		full := strings.TrimPrefix(path+"."+name, ".")
 		if before := seen[name]; before > 0 {
 			if depth == 0 || own[name] {
-				r.problems.add(key.Line, Error, "%s is given twice, first in line %d (hyphens and underscores are alike)", full, before)
+				r.problems.Add(key.Line, Error, "%s is given twice, first in line %d (hyphens and underscores are alike)", full, before)
 			}
 			continue
 		}
@@ -129,7 +129,7 @@ func (r *reader) merge(n *yaml.Node, path string, keys map[string]take, seen map
 	switch {
 	case !ok:
 	case depth > maxMerged:
-		r.problems.add(n.Line, Error, "%s: mappings are merged into each other more than %d deep", path, maxMerged)
+		r.problems.Add(n.Line, Error, "%s: mappings are merged into each other more than %d deep", path, maxMerged)
 	case n.Kind == yaml.MappingNode:
 		r.pairs(n, path, keys, seen, depth)
 	case n.Kind == yaml.SequenceNode:
@@ -149,7 +149,7 @@ func (r *reader) unknownKey(key *yaml.Node, path, name string, keys map[string]t
 	}
 	if r.places != nil {
 		if places := r.places(name); len(places) > 0 && len(places) < 3 {
-			r.problems.add(key.Line, Error, "%s: there is no such key here: it belongs %s", full, strings.Join(places, " or "))
+			r.problems.Add(key.Line, Error, "%s: there is no such key here: it belongs %s", full, strings.Join(places, " or "))
 			return
 		}
 	}
@@ -162,7 +162,7 @@ func (r *reader) unknownKey(key *yaml.Node, path, name string, keys map[string]t
 	if near := unit.Closest(name, known); near != "" {
 		hint = ": did you mean " + near + "?"
 	}
-	r.problems.add(key.Line, Error, "%s: there is no such key%s", full, hint)
+	r.problems.Add(key.Line, Error, "%s: there is no such key%s", full, hint)
 }
 
 var index = regexp.MustCompile(`\[\d+\]`)
@@ -213,7 +213,7 @@ func (r *reader) text(set func(value string, n *yaml.Node, path string)) take {
 		if n.Tag == "!!binary" {
 			raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(n.Value), ""))
 			if err != nil {
-				r.problems.add(n.Line, Error, "%s is no base64, which !!binary needs: %v", path, err)
+				r.problems.Add(n.Line, Error, "%s is no base64, which !!binary needs: %v", path, err)
 			}
 			set(string(raw), n, path)
 			return
@@ -221,7 +221,7 @@ func (r *reader) text(set func(value string, n *yaml.Node, path string)) take {
 		value, missing := r.addresses.substitute(n.Value)
 		later := r.persistent && strings.HasPrefix(path, "coreos.etcd2.")
 		if len(missing) > 0 && !later {
-			r.problems.add(n.Line, Error, "%s uses %s, which this host has not: set COREOS_%s in the environment",
+			r.problems.Add(n.Line, Error, "%s uses %s, which this host has not: set COREOS_%s in the environment",
 				path, missing[0], strings.ToUpper(missing[0][1:]))
 		}
 		set(value, n, path)
@@ -236,14 +236,10 @@ func (r *reader) into(dst *string) take {
 func (r *reader) matching(dst *string, form *regexp.Regexp, want string) take {
 	return r.text(func(v string, n *yaml.Node, path string) {
 		if v != "" && !form.MatchString(v) {
-			r.problems.add(n.Line, Error, "%s must be %s, and is %.80q", path, want, v)
+			r.problems.Add(n.Line, Error, "%s must be %s, and is %.80q", path, want, v)
 		}
 		*dst = v
 	})
-}
-
-func (r *reader) texts(dst *[]string) take {
-	return r.list(r.text(func(v string, _ *yaml.Node, _ string) { *dst = append(*dst, v) }))
 }
 
 func (r *reader) flag(dst *bool) take {
@@ -274,7 +270,7 @@ func (r *reader) oneOf(dst *string, values ...string) take {
 		case slices.Contains(values, v):
 			*dst = v
 		case v != "":
-			r.problems.add(n.Line, Error, "%s: %.80q is none of %s", path, v, strings.Join(values, ", "))
+			r.problems.Add(n.Line, Error, "%s: %.80q is none of %s", path, v, strings.Join(values, ", "))
 		}
 	})
 }
@@ -287,5 +283,5 @@ func (r *reader) wrongType(n *yaml.Node, path, want string) {
 	if path == "" {
 		path = "the cloud-config"
 	}
-	r.problems.add(n.Line, Error, "%s must be %s, and is %s", path, want, is)
+	r.problems.Add(n.Line, Error, "%s must be %s, and is %s", path, want, is)
 }

@@ -9,6 +9,7 @@ import (
 	v3 "github.com/coreos/ignition/v2/config/v3_6"
 	"github.com/coreos/ignition/v2/config/v3_6/types"
 	"github.com/fleet-project/fleet/cloudinit/format"
+	"github.com/vincent-petithory/dataurl"
 )
 
 // Result is what a config comes to: one Ignition config, and what Ignition
@@ -123,6 +124,21 @@ func dataURL(content []byte) string {
 	return "data:;base64," + base64.StdEncoding.EncodeToString(content)
 }
 
+// Inline gives contents that are in the config itself, decompressed.
+func Inline(res types.Resource) ([]byte, error) {
+	if res.Source == nil {
+		return nil, nil
+	}
+	u, err := dataurl.DecodeString(*res.Source)
+	if err != nil {
+		return nil, err
+	}
+	if res.Compression != nil && *res.Compression == "gzip" {
+		return format.Gunzip(u.Data, format.MaxSize)
+	}
+	return u.Data, nil
+}
+
 // Unsayable are the things that Ignition has no words for and that would be
 // lost if only JSON were used: errors, with the line and what to write instead.
 // A mask to lift is a warning, as an image seldom has one.
@@ -133,15 +149,15 @@ func (out Result) Unsayable() Problems {
 		if c.Verb == "start" {
 			remedy = "write enable: true instead, or " + remedy
 		}
-		ps.add(c.Line, Error, "%s's command %s cannot be said in Ignition, nor done on an image: %s", c.Unit, c.Verb, remedy)
+		ps.Add(c.Line, Error, "%s's command %s cannot be said in Ignition, nor done on an image: %s", c.Unit, c.Verb, remedy)
 	}
 	for _, s := range out.Scripts {
-		ps.add(s.Line, Error, "a script cannot be said in Ignition, nor run on an image: make it a file and a unit with Type=oneshot that runs it")
+		ps.Add(s.Line, Error, "a script cannot be said in Ignition, nor run on an image: make it a file and a unit with Type=oneshot that runs it")
 	}
 	for _, path := range out.Unmask {
-		ps.add(1, Warning, "Ignition cannot lift a mask: the image must not have %s empty or a link to /dev/null", path)
+		ps.Add(1, Warning, "Ignition cannot lift a mask: the image must not have %s empty or a link to /dev/null", path)
 	}
-	return ps.sorted()
+	return ps.Sorted()
 }
 
 // add takes in another part's result, which is later and wins.

@@ -57,7 +57,7 @@ func (s service) read(r *reader, env *environment) take {
 	return func(n *yaml.Node, path string) {
 		env.given = true
 		if s.section == "etcd" {
-			r.problems.add(n.Line, Warning, "%s is for etcd 0.4, whose etcd.service fleet doesn't bring: write coreos.etcd2", path)
+			r.problems.Add(n.Line, Warning, "%s is for etcd 0.4, whose etcd.service fleet doesn't bring: write coreos.etcd2", path)
 		}
 		values, keys := map[string]string{}, map[string]take{}
 		for _, field := range strings.Fields(s.keys) {
@@ -94,7 +94,7 @@ func (s service) checks(r *reader) map[string]func(v string, n *yaml.Node, path 
 	}
 	obsolete := func(instead string) func(string, *yaml.Node, string) {
 		return func(_ string, n *yaml.Node, path string) {
-			r.problems.add(n.Line, Warning, "%s is obsolete: write %s", path, instead)
+			r.problems.Add(n.Line, Warning, "%s is obsolete: write %s", path, instead)
 		}
 	}
 	switch s.section {
@@ -111,12 +111,12 @@ func (s service) checks(r *reader) map[string]func(v string, n *yaml.Node, path 
 		return map[string]func(string, *yaml.Node, string){
 			"window_start": func(v string, n *yaml.Node, path string) {
 				if v != "" && !windowStart.MatchString(v) {
-					r.problems.add(n.Line, Error, "%s: %.80q is no time such as 03:00 or Thu 23:30", path, v)
+					r.problems.Add(n.Line, Error, "%s: %.80q is no time such as 03:00 or Thu 23:30", path, v)
 				}
 			},
 			"window_length": func(v string, n *yaml.Node, path string) {
 				if _, err := time.ParseDuration(v); v != "" && err != nil {
-					r.problems.add(n.Line, Error, "%s: %.80q is no duration such as 1h30m", path, v)
+					r.problems.Add(n.Line, Error, "%s: %.80q is no duration such as 1h30m", path, v)
 				}
 			},
 		}
@@ -162,7 +162,7 @@ func (r *reader) variable(v, kind string, n *yaml.Node, path string) string {
 		return strconv.FormatFloat(f, 'g', -1, 64)
 	}
 	if strings.ContainsAny(v, "\n\r\x00") {
-		r.problems.add(n.Line, Error, "%s: a variable is one line", path)
+		r.problems.Add(n.Line, Error, "%s: a variable is one line", path)
 	}
 	return v
 }

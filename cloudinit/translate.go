@@ -51,7 +51,7 @@ func Translate(data []byte, opts Options) (Result, Problems) {
 	text, err := format.Decompress(data)
 	switch {
 	case err != nil:
-		ps.add(1, Error, "%v", err)
+		ps.Add(1, Error, "%v", err)
 	case len(bytes.TrimSpace(text)) == 0 && !opts.Metadata.empty():
 	case format.Detect(text) == format.Multipart:
 		out, ps = translateParts(text, opts)
@@ -59,13 +59,13 @@ func Translate(data []byte, opts Options) (Result, Problems) {
 		out, ps = translate(text, format.Detect(text), opts)
 	}
 	if ps.Failed() {
-		return Result{}, ps.sorted()
+		return Result{}, ps.Sorted()
 	}
 	ps = append(ps, out.finish(opts)...)
 	if ps.Failed() {
-		return Result{}, ps.sorted()
+		return Result{}, ps.Sorted()
 	}
-	return out, ps.sorted()
+	return out, ps.Sorted()
 }
 
 func translateParts(text []byte, opts Options) (Result, Problems) {
@@ -77,7 +77,7 @@ func translateParts(text []byte, opts Options) (Result, Problems) {
 		if errors.As(err, &inPart) {
 			line = inPart.Line
 		}
-		ps.add(line, Error, "%v", err)
+		ps.Add(line, Error, "%v", err)
 		return Result{}, ps
 	}
 	out := Result{Config: emptyConfig()}
@@ -103,7 +103,7 @@ func translate(text []byte, kind format.Kind, opts Options) (Result, Problems) {
 	var ps Problems
 	if kind != format.Script {
 		if line, why := format.Unreadable(text); why != "" {
-			ps.add(line, Error, "%s", why)
+			ps.Add(line, Error, "%s", why)
 			return Result{}, ps
 		}
 	}
@@ -118,7 +118,7 @@ func translate(text []byte, kind format.Kind, opts Options) (Result, Problems) {
 		return translateScript(string(text), opts)
 	}
 	line, why := format.Explain(text)
-	ps.add(line, Error, "%s", why)
+	ps.Add(line, Error, "%s", why)
 	return Result{}, ps
 }
 
@@ -127,11 +127,11 @@ func translateScript(text string, opts Options) (Result, Problems) {
 	script, missing := opts.Addresses.substitute(text)
 	if len(missing) > 0 {
 		before, _, _ := strings.Cut(script, missing[0])
-		ps.add(strings.Count(before, "\n")+1, Error, "the script uses %s, which this host has not", missing[0])
+		ps.Add(strings.Count(before, "\n")+1, Error, "the script uses %s, which this host has not", missing[0])
 		return Result{}, ps
 	}
 	if before, _, dos := strings.Cut(text, "\r\n"); dos {
-		ps.add(strings.Count(before, "\n")+1, Error, "the script's lines end in CR LF, of which bash takes the CR for a letter: save it with LF")
+		ps.Add(strings.Count(before, "\n")+1, Error, "the script's lines end in CR LF, of which bash takes the CR for a letter: save it with LF")
 		return Result{}, ps
 	}
 	out := Result{Config: emptyConfig(), Scripts: []Script{{Text: script, Line: 1}}}
@@ -145,7 +145,7 @@ func translateCloudConfig(text []byte, opts Options) (Result, Problems) {
 	if root := r.root(text); root != nil {
 		c = r.cloudConfig(root)
 	} else if !r.problems.Failed() {
-		r.problems.add(1, Warning, "the cloud-config is empty")
+		r.problems.Add(1, Warning, "the cloud-config is empty")
 	}
 	if r.problems.Failed() {
 		return Result{}, r.problems
@@ -174,14 +174,22 @@ func (out *Result) environment(opts Options) {
 // finish adds what concerns all parts of a config, and has Ignition's own
 // parser read the result: what was put together must be what Ignition takes.
 func (out *Result) finish(opts Options) (ps Problems) {
-	if m := opts.Metadata; m.Hostname != "" && out.Hostname == "" && !out.writes("/etc/hostname") {
+	if m := opts.Metadata; m.Hostname != "" && !hostName.MatchString(m.Hostname) {
+		ps.Add(1, Warning, "metadata's host name, %.80q, is none: it is not used", m.Hostname)
+	} else if m.Hostname != "" && out.Hostname == "" && !out.writes("/etc/hostname") {
 		out.hostname(m.Hostname)
 		if out.EtcHosts {
 			out.EtcHosts = false
 			out.etcHosts()
 		}
 	}
-	out.coreKeys(opts.Metadata.SSHKeys)
+	for _, key := range opts.Metadata.SSHKeys {
+		if key = strings.TrimSpace(key); oneLine.MatchString(key) {
+			out.coreKeys([]string{key})
+		} else if key != "" {
+			ps.Add(1, Warning, "an SSH key of metadata has more than one line: it is not used")
+		}
+	}
 	if out.writes("/etc/environment") {
 		out.Merges = slices.DeleteFunc(out.Merges, func(m Merge) bool { return m.Path == "/etc/environment" })
 	}
@@ -190,7 +198,7 @@ func (out *Result) finish(opts Options) (ps Problems) {
 	out.Merges = onePerPath(out.Merges)
 	out.Unmask = slices.DeleteFunc(unique(out.Unmask), out.masks)
 	if out.EtcHosts && opts.Persistent {
-		ps.add(1, Error, "manage_etc_hosts needs hostname in the same config: the host's own name isn't known yet")
+		ps.Add(1, Error, "manage_etc_hosts needs hostname in the same config: the host's own name isn't known yet")
 	}
 
 	files := map[string]bool{}
@@ -200,7 +208,7 @@ func (out *Result) finish(opts Options) (ps Problems) {
 	for _, f := range out.Config.Storage.Files {
 		for dir := f.Path; strings.LastIndexByte(dir, '/') > 0; {
 			if dir = dir[:strings.LastIndexByte(dir, '/')]; files[dir] {
-				ps.add(1, Error, "%.80q is a file and %.80q, below it, too: a path is either a file or a directory", dir, f.Path)
+				ps.Add(1, Error, "%.80q is a file and %.80q, below it, too: a path is either a file or a directory", dir, f.Path)
 			}
 		}
 	}
@@ -208,17 +216,17 @@ func (out *Result) finish(opts Options) (ps Problems) {
 	// The lines of what it says would be those of JSON that nobody wrote.
 	raw, err := out.JSON()
 	if err != nil {
-		ps.add(1, Error, "%v", err)
+		ps.Add(1, Error, "%v", err)
 		return ps
 	}
 	_, said, err := v3.Parse(raw)
 	for _, p := range problemsOf(said) {
 		if p.Level == Error {
-			ps.add(1, p.Level, "as Ignition: %s", p.Msg)
+			ps.Add(1, p.Level, "as Ignition: %s", p.Msg)
 		}
 	}
 	if err != nil && !ps.Failed() {
-		ps.add(1, Error, "as Ignition: %v", err)
+		ps.Add(1, Error, "as Ignition: %v", err)
 	}
 	return ps
 }

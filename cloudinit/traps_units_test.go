@@ -260,6 +260,15 @@ func TestPersistent(t *testing.T) {
 	expect(t, "commands", commands(out), "")
 }
 
+func jsonOf(t *testing.T, out Result) string {
+	t.Helper()
+	text, err := out.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 func TestUnsayable(t *testing.T) {
 	out := translated(t, head+"coreos:\n  units:\n    - name: a.service\n      command: start\n    - {name: b.service, command: restart}\n  etcd2: {name: a}\n", Options{Persistent: true})
 	got := out.Unsayable().InFile("f")
@@ -283,7 +292,7 @@ func TestUnsayable(t *testing.T) {
 	if file.Path != "/etc/coreos/update.conf" || len(file.Append) != 1 || len(out.Config.Storage.Files[0].Append) != 0 {
 		t.Errorf("%+v", file)
 	}
-	data, err := inline(file.Append[0])
+	data, err := Inline(file.Append[0])
 	expect(t, "appended", string(data), "GROUP=g\n")
 	if err != nil {
 		t.Error(err)

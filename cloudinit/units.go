@@ -29,7 +29,7 @@ func (r *reader) unit(c *cloudConfig, n *yaml.Node, path string) {
 	r.mapping(n, path, map[string]take{
 		"name": r.text(func(v string, n *yaml.Node, path string) {
 			if _, err := unit.ParseName(v); err != nil && !networkUnit.MatchString(v) {
-				r.problems.add(n.Line, Error, "%s: %v", path, err)
+				r.problems.Add(n.Line, Error, "%s: %v", path, err)
 			}
 			u.name = v
 		}),
@@ -44,16 +44,16 @@ func (r *reader) unit(c *cloudConfig, n *yaml.Node, path string) {
 	network := networkUnit.MatchString(u.name)
 	switch {
 	case u.name == "":
-		r.problems.add(n.Line, Error, "%s has no name", path)
+		r.problems.Add(n.Line, Error, "%s has no name", path)
 	case u.content == "" && u.command == "" && !u.mask && !u.enable && !u.runtime && len(u.dropIns) == 0:
-		r.problems.add(n.Line, Warning, "%s says nothing of %s", path, u.name)
+		r.problems.Add(n.Line, Warning, "%s says nothing of %s", path, u.name)
 	case network && u.command != "":
-		r.problems.add(u.commandLine, Warning, "%s.command is not used: systemd-networkd is restarted for %s", path, u.name)
+		r.problems.Add(u.commandLine, Warning, "%s.command is not used: systemd-networkd is restarted for %s", path, u.name)
 	case network && u.enable:
-		r.problems.add(n.Line, Warning, "%s.enable is not used: systemd-networkd reads %s wherever it is", path, u.name)
+		r.problems.Add(n.Line, Warning, "%s.enable is not used: systemd-networkd reads %s wherever it is", path, u.name)
 	}
 	if u.mask && u.content != "" {
-		r.problems.add(n.Line, Warning, "%s: %s is masked: its content is not written", path, u.name)
+		r.problems.Add(n.Line, Warning, "%s: %s is masked: its content is not written", path, u.name)
 	}
 	c.units = append(c.units, u)
 }
@@ -63,9 +63,9 @@ func (r *reader) dropIn(u *unitEntry, n *yaml.Node, path string) {
 	r.mapping(n, path, map[string]take{"name": r.into(&d.name), "content": r.unitText(&d.content)})
 	switch {
 	case !dropInName.MatchString(d.name):
-		r.problems.add(n.Line, Error, "%s: %.80q is no drop-in's name: it must end in .conf and have no slash", path, d.name)
+		r.problems.Add(n.Line, Error, "%s: %.80q is no drop-in's name: it must end in .conf and have no slash", path, d.name)
 	case d.content == "":
-		r.problems.add(n.Line, Error, "%s has no content: nothing would be written", path)
+		r.problems.Add(n.Line, Error, "%s has no content: nothing would be written", path)
 	default:
 		u.dropIns = append(u.dropIns, d)
 	}
@@ -93,11 +93,11 @@ func (r *reader) unitFile(text, path string, at func(line int) int) {
 	}
 	var all unit.Problems
 	if !errors.As(err, &all) {
-		r.problems.add(at(1), Error, "%s: %v", path, err)
+		r.problems.Add(at(1), Error, "%s: %v", path, err)
 	}
 	for _, p := range all {
 		line := max(p.Line, 1)
 		p.Line = 0 // told in the config's own lines
-		r.problems.add(at(line), Error, "%s: %v", path, p)
+		r.problems.Add(at(line), Error, "%s: %v", path, p)
 	}
 }

@@ -32,7 +32,7 @@ func (r *reader) user(c *cloudConfig, n *yaml.Node, path string) {
 	}
 	var u user
 	fetched := func(n *yaml.Node, path string) {
-		r.problems.add(n.Line, Error, "%s: keys are not fetched from elsewhere: write them into ssh_authorized_keys", path)
+		r.problems.Add(n.Line, Error, "%s: keys are not fetched from elsewhere: write them into ssh_authorized_keys", path)
 	}
 	keys := map[string]take{
 		"name":   r.matching(&u.name, accountName, "a user's name"),
@@ -47,7 +47,7 @@ func (r *reader) user(c *cloudConfig, n *yaml.Node, path string) {
 	r.cloudInitUser(&u, keys)
 	r.mapping(n, path, keys)
 	if u.name == "" {
-		r.problems.add(n.Line, Error, "%s has no name", path)
+		r.problems.Add(n.Line, Error, "%s has no name", path)
 	}
 	if u.locked && u.passwd != "" {
 		u.passwd = "!" + u.passwd
@@ -61,9 +61,9 @@ func (r *reader) userNames(c *cloudConfig, n *yaml.Node, path string) {
 	for _, name := range strings.Split(n.Value, ",") {
 		switch name = strings.TrimSpace(name); {
 		case name == "default":
-			r.problems.add(n.Line, Warning, "%s: default, the image's own user, is left as it is; ssh_authorized_keys are those of core", path)
+			r.problems.Add(n.Line, Warning, "%s: default, the image's own user, is left as it is; ssh_authorized_keys are those of core", path)
 		case !accountName.MatchString(name):
-			r.problems.add(n.Line, Error, "%s must be a user's name, and is %.80q", path, name)
+			r.problems.Add(n.Line, Error, "%s must be a user's name, and is %.80q", path, name)
 		default:
 			c.users = append(c.users, user{name: name})
 		}
@@ -76,9 +76,9 @@ func (r *reader) sshKeys(dst *[]string) take {
 		v = strings.TrimSpace(v)
 		switch {
 		case strings.ContainsAny(v, "\n\r\x00"):
-			r.problems.add(n.Line, Error, "%s: a key is one line", path)
+			r.problems.Add(n.Line, Error, "%s: a key is one line", path)
 		case len(strings.Fields(v)) < 2:
-			r.problems.add(n.Line, Error, "%s: %.40q is no SSH key: write one as it is in an id_ed25519.pub", path, v)
+			r.problems.Add(n.Line, Error, "%s: %.40q is no SSH key: write one as it is in an id_ed25519.pub", path, v)
 		default:
 			*dst = append(*dst, v)
 		}
@@ -90,7 +90,7 @@ func (r *reader) groupNames(dst *[]string) take {
 	one := r.text(func(v string, n *yaml.Node, path string) {
 		for _, name := range strings.Split(v, ",") {
 			if name = strings.TrimSpace(name); !accountName.MatchString(name) {
-				r.problems.add(n.Line, Error, "%s must be a group's name, and is %.80q", path, name)
+				r.problems.Add(n.Line, Error, "%s must be a group's name, and is %.80q", path, name)
 				continue
 			}
 			*dst = append(*dst, name)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/fleet-project/fleet/cloudinit/source"
+	"github.com/fleet-project/fleet/machine"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -149,7 +150,10 @@ func runCloudinit(ctx context.Context, cmd *cobra.Command, opts *cloudinitOption
 	if err := opts.check(args); err != nil {
 		return err
 	}
-	run := cloudinitRun{cloudinitOptions: opts, out: cmd.OutOrStdout(), err: cmd.ErrOrStderr()}
+	run := cloudinitRun{
+		cloudinitOptions: opts, out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(),
+		findAddresses: func() (machine.Addresses, error) { return machine.FindAddresses("", os.Getenv) },
+	}
 	if opts.sshKeyName != "" {
 		fmt.Fprintln(run.err, "fleetd: --ssh-key-name has no effect: all keys of a config are kept together, and none is left behind")
 	}
@@ -162,7 +166,7 @@ func runCloudinit(ctx context.Context, cmd *cobra.Command, opts *cloudinitOption
 	}
 	found, err := run.find(ctx)
 	var none *source.NoneError
-	if errors.As(err, &none) && opts.from.none() && !opts.validate && opts.to == "" {
+	if errors.As(err, &none) && opts.from.none() && opts.from.sha256+opts.from.sha512 == "" && !opts.validate && opts.to == "" {
 		return run.nothing(fmt.Sprintf("nothing to apply: this host is given no config (%s)", strings.ReplaceAll(none.Error(), "\n ", "")))
 	}
 	if err != nil {

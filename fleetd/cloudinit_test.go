@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fleet-project/fleet/cloudinit"
 	"github.com/fleet-project/fleet/cloudinit/source"
+	"github.com/fleet-project/fleet/machine"
 	"github.com/spf13/pflag"
 )
 
@@ -117,6 +119,9 @@ func TestNothingToApply(t *testing.T) {
 	if _, _, err := cloudinitOn(t, root, cloudinitOptions{validate: true}); err == nil {
 		t.Error("nothing is valid")
 	}
+	if _, _, err := cloudinitOn(t, root, cloudinitOptions{from: fromFlags{sha256: strings.Repeat("00", 32)}}); err == nil {
+		t.Error("nothing has a checksum")
+	}
 	if _, _, err := cloudinitOn(t, root, cloudinitOptions{from: fromFlags{configDrive: filepath.Join(root, "none")}}); err == nil {
 		t.Error("a source that was named, and isn't there, is no failure")
 	}
@@ -156,14 +161,48 @@ func TestIgnitionHasRun(t *testing.T) {
 	}
 }
 
-// What the platform says goes over what the host finds out by itself.
-func TestAddressesOfMetadata(t *testing.T) {
+// What the platform says goes over what the host finds out by itself. An
+// image's host is another.
+func TestAddresses(t *testing.T) {
 	t.Setenv("COREOS_PUBLIC_IPV4", "192.0.2.4")
 	t.Setenv("COREOS_PRIVATE_IPV4", "10.0.0.4")
-	r := cloudinitRun{cloudinitOptions: &cloudinitOptions{root: "image"}}
-	got, err := r.addresses(source.Found{Metadata: source.Metadata{Addresses: map[string]string{"public_ipv4": "192.0.2.99"}}})
-	if err != nil || got["public_ipv4"] != "192.0.2.99" || got["private_ipv4"] != "10.0.0.4" || len(got) != 2 {
-		t.Errorf("%v, %v", got, err)
+	said := source.Found{Metadata: source.Metadata{Addresses: map[string]string{"public_ipv4": "192.0.2.99"}}}
+	for root, private := range map[string]string{"image": "10.0.0.4", "/": "10.1.0.7"} {
+		r := cloudinitRun{cloudinitOptions: &cloudinitOptions{root: root}, findAddresses: func() (machine.Addresses, error) {
+			return machine.Addresses{"private_ipv4": "10.1.0.7", "public_ipv4": "192.0.2.7"}, nil
+		}}
+		got, err := r.addresses(context.Background(), said, []byte("$private_ipv4"))
+		if err != nil || got["public_ipv4"] != "192.0.2.99" || got["private_ipv4"] != private || len(got) != 2 {
+			t.Errorf("%s: %v, %v", root, got, err)
+		}
+	}
+}
+
+// A host whose network isn't up is waited for if the config needs it, and told;
+// one that only lacks what is asked for is not.
+func TestAddressesOfAHostThatBoots(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		first      machine.Addresses
+		looks      int
+	}{
+		{"no network yet", "$private_ipv4", nil, 2},
+		{"no use for it", "hello", nil, 1},
+		{"another address", "$public_ipv4", machine.Addresses{"private_ipv4": "10.0.0.4"}, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			looks, told := 0, ""
+			r := cloudinitRun{cloudinitOptions: &cloudinitOptions{root: "/", from: fromFlags{timeout: time.Hour}}, findAddresses: func() (machine.Addresses, error) {
+				if looks++; looks == 1 {
+					return c.first, nil
+				}
+				return machine.Addresses{"private_ipv4": "10.0.0.4"}, nil
+			}}
+			r.host = &source.Host{Log: func(s string) { told = s }}
+			if _, err := r.addresses(t.Context(), source.Found{}, []byte(c.text)); err != nil || looks != c.looks || (told != "") != (c.looks > 1) {
+				t.Errorf("%d looks, told %q, %v", looks, told, err)
+			}
+		})
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/fleet-project/fleet/cloudinit"
 	"github.com/fleet-project/fleet/cloudinit/apply"
@@ -56,7 +59,7 @@ func (r *cloudinitRun) apply(ctx context.Context, found source.Found) error {
 		Persistent: !r.live(),
 	}
 	var err error
-	if opts.Addresses, err = r.addresses(found); err != nil {
+	if opts.Addresses, err = r.addresses(ctx, found, text); err != nil {
 		return err
 	}
 	result, problems := cloudinit.Translate(found.UserData, opts)
@@ -100,15 +103,33 @@ func errorsAmong(problems cloudinit.Problems) (errs cloudinit.Problems) {
 // addresses are the host's own: what the platform says of it, then what
 // machine.FindAddresses finds. Of an image's host only the former is known, and
 // what the environment says.
-func (r *cloudinitRun) addresses(found source.Found) (cloudinit.Addresses, error) {
-	all := machine.Addresses(environmentAddresses())
-	if r.live() {
-		var err error
-		if all, err = machine.FindAddresses("", os.Getenv); err != nil {
+func (r *cloudinitRun) addresses(ctx context.Context, found source.Found, text []byte) (cloudinit.Addresses, error) {
+	if !r.live() {
+		return cloudinit.Addresses(machine.Addresses(environmentAddresses()).With(found.Metadata.Addresses)), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.from.timeout)
+	defer cancel()
+	uses := cloudinit.Variables(text)
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		own, err := r.findAddresses()
+		if err != nil {
 			return nil, err
 		}
+		all := cloudinit.Addresses(own.With(found.Metadata.Addresses))
+		missing := slices.ContainsFunc(uses, func(name string) bool { return all[name] == "" })
+		// A host that has others lacks this one for good. One that has none at
+		// all has no network yet: at boot, that comes.
+		if !missing || len(own) > 0 || ctx.Err() != nil {
+			return all, nil
+		}
+		if pause == 100*time.Millisecond {
+			r.host.Log("waiting for the network: this host has no address, and the config uses $" + strings.Join(uses, ", $"))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
 	}
-	return cloudinit.Addresses(all.With(found.Metadata.Addresses)), nil
 }
 
 // remedy says what to do about addresses that the config uses and the host

@@ -19,6 +19,8 @@ import (
 type cloudinitRun struct {
 	*cloudinitOptions
 	out, err io.Writer
+
+	findAddresses func() (machine.Addresses, error) // this host's
 }
 
 // checked is what --validate has to say of one config.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/fleet-project/fleet/cloudinit"
+	"github.com/fleet-project/fleet/cloudinit/cloudconfig"
 	"github.com/fleet-project/fleet/cloudinit/source"
 )
 
@@ -30,7 +31,7 @@ func (r *cloudinitRun) convert(found source.Found) error {
 			out, err = result.JSON()
 		} else {
 			_, text := kindOf(found.UserData)
-			out, unsayable = result.CloudConfig(text)
+			out, unsayable = cloudconfig.Write(result, text)
 		}
 		if err != nil {
 			return err

@@ -32,9 +32,10 @@ data never asks again. $private_ipv4, $public_ipv4, $private_ipv6 and
 $public_ipv6 in ETCD_* are this host's addresses.
 
 It ends with status 78 if trying again would not help.`,
-		DisableFlagParsing: true, // they are etcd's
+		DisableFlagParsing:    true, // they are etcd's
+		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 && (args[0] == "gateway" || args[0] == "grpc-proxy") {
+			if len(args) > 0 && slices.Contains([]string{"gateway", "grpc-proxy", "--version", "-version"}, args[0]) {
 				runEtcd(append([]string{"etcd"}, args...), nil)
 				return nil
 			}

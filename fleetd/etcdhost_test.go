@@ -142,7 +142,7 @@ func (h *etcdHost) refused(says ...string) {
 // host is told, once it answers.
 func (h *etcdHost) members(client *http.Client, base string) []string {
 	h.t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		names, err := askMembers(client, base)
 		if err == nil {
 			return names

@@ -44,8 +44,9 @@ func AddressVariable(name string) string { return "COREOS_" + strings.ToUpper(na
 // those that lead to containers on the host itself.
 //
 // /etc/environment may have been written when the host had other addresses: one
-// there that no interface has counts only if the interfaces have none of its
-// kind, as behind NAT. A value that is no address of its family is an error.
+// there that no interface has doesn't count, but for a public one of a host whose
+// interfaces have none, as behind NAT. A value that is no address of its family is
+// an error.
 func FindAddresses(root string, getenv func(string) string) (Addresses, error) {
 	return findAddresses(root, getenv, hostInterfaces)
 }
@@ -67,7 +68,7 @@ func findAddresses(root string, getenv func(string) string, interfaces func() ([
 		if err != nil {
 			return nil, err
 		}
-		if given.IsValid() && (found[kind.name] == "" || c.has(given)) {
+		if given.IsValid() && (c.has(given) || kind.public && found[kind.name] == "") {
 			found[kind.name] = given.String()
 		}
 		if given, err = kind.parse(getenv(variable), "the environment"); err != nil {

@@ -291,8 +291,8 @@ func (t *table) used() map[int]string {
 	return used
 }
 
-// free finds a number as useradd does: after the highest one, for the system
-// below the lowest one.
+// free finds a number as useradd does: after the highest one that is taken, for
+// the system the highest one that isn't. It is free in all that are given.
 func (a *accounts) free(kind string, system bool, taken ...map[int]string) (int, error) {
 	isFree := func(id int) bool {
 		return !slices.ContainsFunc(taken, func(m map[int]string) bool { return m[id] != "" })
@@ -308,19 +308,16 @@ func (a *accounts) free(kind string, system bool, taken ...map[int]string) (int,
 	}
 	from, to := a.number(kind+"_MIN", 1000), a.number(kind+"_MAX", 60000)
 	highest := from - 1
-	for _, m := range taken {
-		for id := range m {
-			if id <= to {
-				highest = max(highest, id)
-			}
+	for id := range taken[0] {
+		if id <= to {
+			highest = max(highest, id)
 		}
 	}
-	if highest < to {
-		return highest + 1, nil
-	}
-	for id := from; id <= to; id++ {
-		if isFree(id) {
-			return id, nil
+	for _, start := range []int{highest + 1, from} {
+		for id := start; id <= to; id++ {
+			if isFree(id) {
+				return id, nil
+			}
 		}
 	}
 	return 0, fmt.Errorf("no %s is left between %d and %d", kind, from, to)

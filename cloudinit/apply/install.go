@@ -53,6 +53,7 @@ func (p *planner) enable(name, dir string) error {
 			return err
 		}
 		todo = append(todo, in.also...)
+		p.enabled = append(p.enabled, in.name)
 	}
 	return nil
 }

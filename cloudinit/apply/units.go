@@ -34,7 +34,6 @@ func (p *planner) units() {
 		}
 		var err error
 		if *u.Enabled {
-			p.enabled = append(p.enabled, u.Name)
 			err = p.enable(u.Name, etcUnits)
 		} else {
 			err = p.disable(u.Name, map[string]bool{})
@@ -44,6 +43,10 @@ func (p *planner) units() {
 		}
 		preset.rules = append(preset.rules, rule{*u.Enabled, u.Name})
 	}
+	// As at boot: a socket can't be opened once its service runs.
+	isSocket := func(name string) bool { return path.Ext(name) == ".socket" }
+	sockets := slices.DeleteFunc(slices.Clone(p.enabled), func(name string) bool { return !isSocket(name) })
+	p.enabled = append(sockets, slices.DeleteFunc(p.enabled, isSocket)...)
 	for _, name := range p.in.EnableRuntime {
 		if err := p.enable(name, runUnits); err != nil {
 			p.refuse("unit %s: %w", name, err)

@@ -173,7 +173,7 @@ func kindOf(contentType string, text []byte) (Kind, error) {
 		return CloudConfig, nil
 	case "text/x-shellscript":
 		if kind := Detect(text); kind != Script {
-			return kind, errors.New("it is said to be a script, but doesn't begin with #!")
+			return kind, errors.New("it is said to be a script, and must begin with #! then")
 		}
 		return Script, nil
 	case "text/x-shellscript-per-boot", "text/x-shellscript-per-instance", "text/x-shellscript-per-once":

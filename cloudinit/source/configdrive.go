@@ -91,7 +91,7 @@ func readDrive(ctx context.Context, dir string) (found Found, err error) {
 	if l == noLayout {
 		return Found{}, errors.New("it is there no more")
 	}
-	text, err := tryFile(ctx, filepath.Join(dir, l.metadata))
+	text, err := tryFile(ctx, dir, l.metadata)
 	if err != nil {
 		return Found{}, err
 	}
@@ -107,7 +107,7 @@ func readDrive(ctx context.Context, dir string) (found Found, err error) {
 	if err := read(text, &found); err != nil {
 		return Found{}, fmt.Errorf("%s: %w", l.metadata, err)
 	}
-	found.UserData, err = tryFile(ctx, filepath.Join(dir, l.userData))
+	found.UserData, err = tryFile(ctx, dir, l.userData)
 	return found, err
 }
 

@@ -121,6 +121,26 @@ func TestMountingNeedsRoot(t *testing.T) {
 	}
 }
 
+// Who fills a drive is not to have the host's own files read out.
+func TestDriveWithALinkOut(t *testing.T) {
+	for name, target := range map[string]string{"absolute": "/etc/hostname", "upwards": "../../../../../../../../etc/hostname"} {
+		dir := tree(t, map[string]string{"meta-data": ""})
+		if err := os.Symlink(target, filepath.Join(dir, "user-data")); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := fast().First(context.Background(), 0, new(Host).ConfigDrive(dir)); err == nil || !strings.Contains(err.Error(), "user-data: path escapes") {
+			t.Errorf("%s: %q, %v", name, found.UserData, err)
+		}
+	}
+	dir := tree(t, map[string]string{"..data/user-data": "hello"})
+	if err := os.Symlink("..data/user-data", filepath.Join(dir, "user-data")); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := fast().First(context.Background(), 0, new(Host).ConfigDrive(dir)); err != nil || string(found.UserData) != "hello" {
+		t.Errorf("a link within: %q, %v", found.UserData, err)
+	}
+}
+
 // A directory that somebody names is the only one that is looked at.
 func TestNamedDirectoryIsNoOther(t *testing.T) {
 	h := fast()

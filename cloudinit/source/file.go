@@ -8,8 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // File is a file or a pipe; "-" is standard input. It has no metadata.
@@ -19,7 +20,7 @@ func (h *Host) File(path string) Source {
 			Name: "standard input", local: true,
 			available: func(context.Context) error { return nil },
 			read: func(ctx context.Context) (Found, error) {
-				data, err := readBounded(os.Stdin)
+				data, err := readBounded(&patient{ctx, os.Stdin})
 				return Found{UserData: data}, err
 			},
 		}
@@ -90,13 +91,42 @@ func unpathed(err error) error {
 	return err
 }
 
+// patient reads what may never come, such as what a person types, until its
+// context ends.
+type patient struct {
+	ctx  context.Context
+	from *os.File
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	const look = 100 // milliseconds: how soon the context's end is seen
+	for {
+		if err := p.ctx.Err(); err != nil {
+			return 0, err
+		}
+		ready := []unix.PollFd{{Fd: int32(p.from.Fd()), Events: unix.POLLIN}}
+		n, err := unix.Poll(ready, look)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return 0, os.NewSyscallError("poll", err)
+		case n > 0:
+			return p.from.Read(b)
+		}
+	}
+}
+
 // readFile reads a file that may be a pipe, and waits for no writer that isn't
 // there, nor longer than it may.
 func readFile(ctx context.Context, path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, unpathed(err)
 	}
+	return readOpen(ctx, f)
+}
+
+func readOpen(ctx context.Context, f *os.File) ([]byte, error) {
 	defer f.Close()
 	info, err := f.Stat()
 	switch {
@@ -116,14 +146,24 @@ func readFile(ctx context.Context, path string) ([]byte, error) {
 	return data, unpathed(err)
 }
 
-// tryFile reads a file that need not be there.
-func tryFile(ctx context.Context, path string) ([]byte, error) {
-	data, err := readFile(ctx, path)
+// tryFile reads a file below a directory, that need not be there. A link that
+// leads out of the directory is none of whoever filled it.
+func tryFile(ctx context.Context, dir, name string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	var data []byte
+	if err == nil {
+		data, err = readOpen(ctx, f)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", name, unpathed(err))
 	}
 	return data, nil
 }

@@ -88,6 +88,32 @@ func TestPipe(t *testing.T) {
 	}
 }
 
+// Whoever types a config on a terminal may think better of it.
+func TestPatient(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() {
+		_, err := readBounded(&patient{ctx, r})
+		ended <- err
+	}()
+	if _, err := w.WriteString("hel"); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v", err)
+	}
+	w.Close()
+	if data, err := readBounded(&patient{context.Background(), r}); err != nil || len(data) > 3 {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	base, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte(r.URL.Path)) })
 	for _, c := range []struct{ name, line, want, err string }{

@@ -26,12 +26,12 @@ func (h *Host) Waagent(dir string) Source {
 		},
 		read: func(ctx context.Context) (found Found, err error) {
 			found.Shared = true
-			shared, err := tryFile(ctx, filepath.Join(dir, "SharedConfig.xml"))
+			shared, err := tryFile(ctx, dir, "SharedConfig.xml")
 			if err == nil {
 				err = azureMetadata(shared, &found.Metadata)
 			}
 			if err == nil {
-				found.UserData, err = tryFile(ctx, filepath.Join(dir, "CustomData"))
+				found.UserData, err = tryFile(ctx, dir, "CustomData")
 			}
 			found.UserData = customData(found.UserData)
 			return found, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fleet-project/fleet/discovery/token"
 	"go.etcd.io/etcd/server/v3/embed"
+	"sigs.k8s.io/yaml"
 )
 
 // peer is what this host registers as.
@@ -67,6 +68,22 @@ func (s Settings) checkStart() error {
 		if err := checkListen(name, urls); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkConfigFile refuses a file with a discovery URL in it: etcd would pass over
+// it, and form a cluster of its own. What else is in it is etcd's to say.
+func checkConfigFile(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("ETCD_CONFIG_FILE: %w", err)
+	}
+	var file struct {
+		Discovery string `json:"discovery"`
+	}
+	if err := yaml.Unmarshal(text, &file); err == nil && file.Discovery != "" {
+		return refuse("%s has a discovery URL, which etcd 3.7 would pass over: with a URL, configure etcd by ETCD_* or its flags, not by a file", path)
 	}
 	return nil
 }

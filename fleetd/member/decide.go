@@ -35,7 +35,7 @@ func Decide(s Settings, d Disk) (Role, error) {
 		if s.Discovery.URL != "" {
 			return 0, refuse("both ETCD_DISCOVERY and ETCD_CONFIG_FILE (%s) are set: etcd takes nothing but the file then, and would form a cluster of its own", s.ConfigFile)
 		}
-		return RunEtcd, nil
+		return RunEtcd, checkConfigFile(s.ConfigFile)
 	case d.Log && d.Proxy:
 		return 0, refuse("%s has both a member's data (%s) and a proxy's (%s): etcd would not start. If this host is a member, remove %[3]s; if it is a proxy, move the rest away",
 			s.DataDir, s.WALDir, s.ProxyDir())

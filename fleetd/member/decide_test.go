@@ -11,6 +11,13 @@ import (
 const discoveryURL = "http://d/tok"
 
 func TestDecide(t *testing.T) {
+	dir := t.TempDir()
+	file, fileWithURL := filepath.Join(dir, "etcd.yaml"), filepath.Join(dir, "url.yaml")
+	for path, text := range map[string]string{file: "name: a\n", fileWithURL: "name: a\ndiscovery: " + discoveryURL + "\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	registered := &Note{Phase: PhaseRegistered, URL: discoveryURL}
 	complete := &Note{Phase: PhaseComplete, URL: discoveryURL, InitialCluster: "a=http://10.0.0.1:2380"}
 	learner := &Note{Phase: PhaseLearner, InitialCluster: "a=http://10.0.0.1:2380"}
@@ -32,8 +39,9 @@ func TestDecide(t *testing.T) {
 		{"a URL beside DNS", append(url, "ETCD_DISCOVERY_SRV=example.com"), Disk{}, 0, "and so is ETCD_DISCOVERY_SRV"},
 		{"a URL beside etcd's own discovery", append(url, "ETCD_DISCOVERY_ENDPOINTS=http://d:2379"), Disk{}, 0, "and so is ETCD_DISCOVERY_ENDPOINTS"},
 		{"a URL for a cluster that exists", append(url, "ETCD_INITIAL_CLUSTER_STATE=existing"), Disk{}, 0, "ETCD_INITIAL_CLUSTER_STATE=existing"},
-		{"a URL beside a file", append(url, "ETCD_CONFIG_FILE=/etc/etcd.yaml"), Disk{}, 0, "ETCD_CONFIG_FILE (/etc/etcd.yaml)"},
-		{"a file", []string{"ETCD_CONFIG_FILE=/etc/etcd.yaml"}, Disk{}, RunEtcd, ""},
+		{"a URL beside a file", append(url, "ETCD_CONFIG_FILE="+file), Disk{}, 0, "ETCD_CONFIG_FILE (" + file},
+		{"a file", []string{"ETCD_CONFIG_FILE=" + file}, Disk{}, RunEtcd, ""},
+		{"a file with a URL in it", []string{"ETCD_CONFIG_FILE=" + fileWithURL}, Disk{}, 0, "would pass over"},
 		{"a proxy by a URL", append(url, "ETCD_PROXY=on"), Disk{}, RunProxy, ""},
 		{"a proxy of a static cluster", append(static, "ETCD_PROXY=readonly"), Disk{}, RunProxy, ""},
 		{"a proxy of nobody", []string{"ETCD_PROXY=on"}, Disk{}, 0, "nothing says who the members are"},

@@ -50,9 +50,7 @@ func (v *values) modernize() (d Discovery, mode ProxyMode, warnings []string, er
 	}
 	text, from := v.get("proxy")
 	switch mode = ProxyMode(text); mode {
-	case "", ProxyOff, ProxyOn:
-	case ProxyReadonly:
-		warn("%s=readonly: the proxy passes writes on, too; who may write is for etcd's users and roles to say", from)
+	case "", ProxyOff, ProxyOn, ProxyReadonly:
 	default:
 		return d, "", nil, fmt.Errorf("%s is %q: it must be on, off or readonly", from, text)
 	}

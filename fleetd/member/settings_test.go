@@ -66,7 +66,7 @@ var etcd2Keys = []struct{ name, value, told, warns string }{
 	{"PEER_CLIENT_CERT_AUTH", "true", "ETCD_PEER_CLIENT_CERT_AUTH=true", ""},
 	{"PEER_KEY_FILE", "/key", "ETCD_PEER_KEY_FILE=/key", ""},
 	{"PEER_TRUSTED_CA_FILE", "/ca", "ETCD_PEER_TRUSTED_CA_FILE=/ca", ""},
-	{"PROXY", "readonly", "", "ETCD_PROXY=readonly"},
+	{"PROXY", "off", "", ""},
 	{"PROXY_DIAL_TIMEOUT", "1000", "", "ETCD_PROXY_DIAL_TIMEOUT does nothing"},
 	{"PROXY_FAILURE_WAIT", "5000", "", "ETCD_PROXY_FAILURE_WAIT does nothing"},
 	{"PROXY_READ_TIMEOUT", "0", "", "ETCD_PROXY_READ_TIMEOUT does nothing"},
@@ -125,6 +125,19 @@ func TestEtcd2KeysAreComplete(t *testing.T) {
 	}
 }
 
+func TestGuideHasWhatDiffers(t *testing.T) {
+	guide, err := os.ReadFile(filepath.Join("..", "..", "docs", "etcd.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(guide), "\n## etcd 2's settings\n")
+	for name := range legacy {
+		if !regexp.MustCompile("`" + variable(name) + "[`=]").MatchString(table) {
+			t.Errorf("docs/etcd.md does not say what %s does", variable(name))
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -173,7 +186,7 @@ func TestParseRefuses(t *testing.T) {
 		says    string
 		as      any
 	}{
-		{"an unknown flag", []string{"--nmae=x"}, nil, "nmae", new(*Usage)},
+		{"an unknown flag", []string{"--names=x"}, nil, "names", new(*Usage)},
 		{"a flag without its value", []string{"--name"}, nil, "name", new(*Usage)},
 		{"a word", []string{"start"}, nil, `"start" is neither`, new(*Usage)},
 		{"a bad fallback", nil, []string{"ETCD_DISCOVERY_FALLBACK=wait"}, `ETCD_DISCOVERY_FALLBACK is "wait"`, new(*Refusal)},

@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os/exec"
+	"strings"
 	"sync"
 )
 
@@ -49,6 +51,16 @@ func (p *Program) Log() string {
 	return p.said.String()
 }
 
+// Ended says whether it has ended.
+func (p *Program) Ended() bool {
+	select {
+	case <-p.Done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Kill ends it from one moment to the next, and waits until it has ended.
 func (p *Program) Kill() {
 	_ = p.cmd.Process.Kill() // it may have ended by itself
@@ -62,14 +74,25 @@ func LaunchDiscovery(ctx context.Context, listen, dataDir string) (*Program, err
 		return nil, err
 	}
 	err = Await(ctx, "the discovery service", func() (bool, string) {
-		_, err := Get(ctx, "http://"+listen+"/health")
-		return err == nil, p.Log()
+		return strings.Contains(p.Log(), "discovery listens on") || p.Ended(), p.Log()
 	})
+	if err == nil && p.Ended() {
+		err = fmt.Errorf("the discovery service ended: %s", p.Log())
+	}
 	if err != nil {
 		p.Kill()
 		return nil, err
 	}
 	return p, nil
+}
+
+// FreePort is an address of this machine's with a port that is free.
+func FreePort(ip string) (string, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 // Get is what a web server answers, which must be 200.

@@ -1,7 +1,9 @@
-package cloudinit
+// Package cloudconfig writes what any config comes to as a cloud-config, as far
+// as that has words for it, for hosts that read nothing else. It doesn't read
+// cloud-configs: package cloudinit does.
+package cloudconfig
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -9,14 +11,13 @@ import (
 	"strings"
 
 	"github.com/coreos/ignition/v2/config/v3_6/types"
-	"github.com/fleet-project/fleet/cloudinit/format"
-	"github.com/vincent-petithory/dataurl"
+	"github.com/fleet-project/fleet/cloudinit"
 )
 
-// CloudConfig writes a result as a cloud-config, whose Translate is the same
-// result again. What cloud-config has no words for is an error that names it;
-// source is the text that the result came from, for the lines of these.
-func (out Result) CloudConfig(source []byte) ([]byte, Problems) {
+// Write writes a result as a cloud-config, whose Translate is the same result
+// again. What cloud-config has no words for is an error that names it; source
+// is the text that the result came from, for the lines of these.
+func Write(out cloudinit.Result, source []byte) ([]byte, cloudinit.Problems) {
 	w := &writer{out: out, source: source}
 	w.refuse()
 	w.users()
@@ -24,32 +25,32 @@ func (out Result) CloudConfig(source []byte) ([]byte, Problems) {
 	w.units()
 	w.merges()
 	if w.problems.Failed() {
-		return nil, w.problems.sorted()
+		return nil, w.problems.Sorted()
 	}
 	text := w.doc.yaml()
 	// What the reader here refuses, a user's strange name say, is no cloud-config.
-	if _, ps := Translate(text, Options{}); ps.Failed() {
+	if _, ps := cloudinit.Translate(text, cloudinit.Options{}); ps.Failed() {
 		for _, p := range ps {
-			if p.Level == Error {
-				w.problems.add(1, Error, "as cloud-config: %s", p.Msg)
+			if p.Level == cloudinit.Error {
+				w.problems.Add(1, cloudinit.Error, "as cloud-config: %s", p.Msg)
 			}
 		}
-		return nil, w.problems.sorted()
+		return nil, w.problems.Sorted()
 	}
-	return text, w.problems.sorted()
+	return text, w.problems.Sorted()
 }
 
 // writer turns a result into a document.
 type writer struct {
-	out      Result
+	out      cloudinit.Result
 	source   []byte
 	doc      document
-	problems Problems
+	problems cloudinit.Problems
 }
 
 // no refuses a thing; about is what its line is found by.
 func (w *writer) no(about, format string, args ...any) {
-	w.problems.add(lineOf(w.source, about), Error, "cloud-config has no words for "+format, args...)
+	w.problems.Add(cloudinit.LineOf(w.source, about), cloudinit.Error, "cloud-config has no words for "+format, args...)
 }
 
 // refuse names all that cloud-config doesn't have.
@@ -88,7 +89,7 @@ func (w *writer) refuse() {
 		w.no(d.Path, "directories with modes and owners: %s (those of a file are made with it)", d.Path)
 	}
 	for _, s := range w.out.Scripts {
-		w.problems.add(s.Line, Error, "cloud-config has no words for a script: give it beside the cloud-config, as MIME multipart")
+		w.problems.Add(s.Line, cloudinit.Error, "cloud-config has no words for a script: give it beside the cloud-config, as MIME multipart")
 	}
 }
 
@@ -99,7 +100,7 @@ func (w *writer) users() {
 			continue
 		}
 		if !slices.Contains(w.out.KeepUsers, u.Name) {
-			w.problems.add(lineOf(w.source, u.Name), Warning, "in cloud-config, a user %s that exists gets only the password and the keys", u.Name)
+			w.problems.Add(cloudinit.LineOf(w.source, u.Name), cloudinit.Warning, "in cloud-config, a user %s that exists gets only the password and the keys", u.Name)
 		}
 		entry := docUser{
 			Name: scalar(u.Name), UID: u.UID, Passwd: optional(u.PasswordHash), Gecos: optional(u.Gecos), Homedir: optional(u.HomeDir),
@@ -130,7 +131,7 @@ func (w *writer) files() {
 	}
 	for _, f := range w.out.Config.Storage.Files {
 		if f.Path == "/etc/hostname" && w.out.Hostname != "" {
-			if content, err := inline(f.Contents); err != nil || string(content) != w.out.Hostname+"\n" || len(f.Append) > 0 {
+			if content, err := cloudinit.Inline(f.Contents); err != nil || string(content) != w.out.Hostname+"\n" || len(f.Append) > 0 {
 				w.no(f.Path, "a hostname, %s, that %s doesn't say", w.out.Hostname, f.Path)
 			}
 			continue
@@ -170,7 +171,7 @@ func (w *writer) content(entry *docFile, path string, res types.Resource) {
 	case res.Verification.Hash != nil:
 		w.no(path, "a checksum of contents: %s", path)
 	case strings.HasPrefix(*res.Source, "data:"):
-		data, err := inline(res)
+		data, err := cloudinit.Inline(res)
 		if err != nil {
 			w.no(path, "these contents of %s: %v", path, err)
 			return
@@ -195,21 +196,6 @@ func (w *writer) content(entry *docFile, path string, res types.Resource) {
 	}
 }
 
-// inline gives contents that are in the config itself, decompressed.
-func inline(res types.Resource) ([]byte, error) {
-	if res.Source == nil {
-		return nil, nil
-	}
-	u, err := dataurl.DecodeString(*res.Source)
-	if err != nil {
-		return nil, err
-	}
-	if res.Compression != nil && *res.Compression == "gzip" {
-		return format.Gunzip(u.Data, format.MaxSize)
-	}
-	return u.Data, nil
-}
-
 // merges writes what is set in files in place, and the commands, of which an
 // update's come last by themselves.
 func (w *writer) merges() {
@@ -217,25 +203,24 @@ func (w *writer) merges() {
 	for _, m := range w.out.Merges {
 		switch m.Path {
 		case "/etc/environment": // the host's addresses, which it finds itself
-		case updateConf:
-			var c cloudConfig
-			into := map[string]*string{"GROUP": &c.update.group, "REBOOT_STRATEGY": &c.update.rebootStrategy, "SERVER": &c.update.server}
+		case "/etc/coreos/update.conf":
+			var update docUpdate
+			into := map[string]*scalar{"GROUP": &update.Group, "REBOOT_STRATEGY": &update.RebootStrategy, "SERVER": &update.Server}
 			for _, s := range m.Set {
 				if into[s.Key] == nil {
 					w.no(s.Key, "%s in %s", s.Key, m.Path)
 					continue
 				}
-				*into[s.Key] = s.Value
+				*into[s.Key] = scalar(s.Value)
 			}
-			var alone Result
-			c.renderUpdate(&alone, Options{})
+			alone, _ := cloudinit.Translate((&document{CoreOS: &docCoreOS{Update: &update}}).yaml(), cloudinit.Options{})
 			own := len(commands) - len(alone.Commands)
-			if own < 0 || !slices.EqualFunc(commands[own:], alone.Commands, func(a, b Command) bool { return a.Unit == b.Unit && a.Verb == b.Verb }) {
+			if own < 0 || !slices.EqualFunc(commands[own:], alone.Commands, func(a, b cloudinit.Command) bool { return a.Unit == b.Unit && a.Verb == b.Verb }) {
 				w.no("update", "commands after those of coreos.update")
 				continue
 			}
 			commands = commands[:own]
-			w.doc.coreos().Update = &docUpdate{scalar(c.update.rebootStrategy), scalar(c.update.group), scalar(c.update.server)}
+			w.doc.coreos().Update = &update
 		default:
 			w.no(m.Path, "setting variables in %s", m.Path)
 		}
@@ -268,15 +253,3 @@ func optional(s *string) scalar {
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }
-
-// lineOf finds the line on which a text stands in a source whose parser doesn't
-// tell: each but the first is looked for after the one before.
-func lineOf(source []byte, texts ...string) int {
-	at := 0
-	for _, t := range texts {
-		if i := bytes.Index(source[at:], []byte(strings.TrimSpace(t))); i >= 0 {
-			at += i
-		}
-	}
-	return bytes.Count(source[:at], []byte("\n")) + 1
-}

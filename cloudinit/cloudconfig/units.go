@@ -1,4 +1,4 @@
-package cloudinit
+package cloudconfig
 
 import (
 	"path"
@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/coreos/ignition/v2/config/v3_6/types"
+	"github.com/fleet-project/fleet/cloudinit"
 )
 
 // units writes what a result says of units: Ignition's, and those of this boot,
@@ -38,6 +39,12 @@ func (w *writer) units() {
 	w.networkd()
 }
 
+// Where units' files are.
+const (
+	etcUnits, runUnits     = "/etc/systemd/system/", "/run/systemd/system/"
+	etcNetwork, runNetwork = "/etc/systemd/network/", "/run/systemd/network/"
+)
+
 var unitDirs = map[string]bool{etcUnits: true, runUnits: true, etcNetwork: true, runNetwork: true}
 
 // builtIn are the units that a cloud-config is about whatever it says.
@@ -52,6 +59,14 @@ func (w *writer) entry(name, dir string) *docUnit {
 		*units = append(*units, docUnit{Name: scalar(name), Runtime: runtime})
 	}
 	return &(*units)[i]
+}
+
+func isNetwork(name string) bool {
+	switch path.Ext(name) {
+	case ".network", ".netdev", ".link":
+		return true
+	}
+	return false
 }
 
 func (w *writer) unit(u types.Unit) {
@@ -80,8 +95,8 @@ func (w *writer) unit(u types.Unit) {
 // package makes them.
 func (w *writer) networkFile(f types.File) bool {
 	dir, name := path.Split(f.Path)
-	content, err := inline(f.Contents)
-	if dir != etcNetwork && dir != runNetwork || !networkUnit.MatchString(name) || err != nil || len(content) == 0 || len(f.Append) > 0 ||
+	content, err := cloudinit.Inline(f.Contents)
+	if dir != etcNetwork && dir != runNetwork || !isNetwork(name) || err != nil || len(content) == 0 || len(f.Append) > 0 ||
 		f.Mode == nil || *f.Mode != 0o644 || owner(f.Node) != "" || f.Contents.Verification.Hash != nil {
 		return false
 	}
@@ -92,13 +107,13 @@ func (w *writer) networkFile(f types.File) bool {
 // networkd has the restart of networkd said by a unit of its, if none is there
 // yet: its drop-ins are files like others.
 func (w *writer) networkd() {
-	isNetwork := func(u docUnit) bool { return networkUnit.MatchString(string(u.Name)) }
-	if !w.out.RestartNetworkd || w.doc.CoreOS != nil && slices.ContainsFunc(w.doc.CoreOS.Units, isNetwork) {
+	ofNetwork := func(u docUnit) bool { return isNetwork(string(u.Name)) }
+	if !w.out.RestartNetworkd || w.doc.CoreOS != nil && slices.ContainsFunc(w.doc.CoreOS.Units, ofNetwork) {
 		return
 	}
 	for _, f := range w.out.Config.Storage.Files {
 		dir, name := path.Split(strings.TrimSuffix(path.Dir(f.Path), ".d"))
-		if (dir == etcNetwork || dir == runNetwork) && networkUnit.MatchString(name) {
+		if (dir == etcNetwork || dir == runNetwork) && isNetwork(name) {
 			w.entry(name, etcNetwork)
 			return
 		}

@@ -1,17 +1,44 @@
-package cloudinit
+package cloudconfig
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/coreos/ignition/v2/config/v3_6/types"
+	"github.com/fleet-project/fleet/cloudinit"
+	"github.com/vincent-petithory/dataurl"
 )
+
+var everywhere = cloudinit.Addresses{
+	"private_ipv4": "10.0.0.4", "public_ipv4": "192.0.2.4", "private_ipv6": "fd00::4", "public_ipv6": "2001:db8::4",
+}
+
+// configs are the cloud-configs that have every key, by name.
+func configs(t testing.TB) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	inputs, _ := filepath.Glob("../testdata/configs/*.yaml")
+	for _, in := range inputs {
+		text, err := os.ReadFile(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[filepath.Base(in)] = text
+	}
+	if len(all) < 40 {
+		t.Fatalf("there are %d configs", len(all))
+	}
+	return all
+}
 
 // same is a result without what doesn't matter: the order of files of different
 // paths and of masks to lift, and the lines.
-func same(out Result) Result {
+func same(out cloudinit.Result) cloudinit.Result {
 	out.Config.Storage.Files = slices.Clone(out.Config.Storage.Files)
 	slices.SortFunc(out.Config.Storage.Files, func(a, b types.File) int { return strings.Compare(a.Path, b.Path) })
 	out.Config.Storage.Links = slices.Clone(out.Config.Storage.Links)
@@ -21,7 +48,7 @@ func same(out Result) Result {
 	out.Unmask = slices.Sorted(slices.Values(out.Unmask))
 	out.EnableRuntime = slices.Sorted(slices.Values(out.EnableRuntime))
 	out.Merges = slices.Clone(out.Merges)
-	slices.SortFunc(out.Merges, func(a, b Merge) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(out.Merges, func(a, b cloudinit.Merge) int { return strings.Compare(a.Path, b.Path) })
 	out.Commands = slices.Clone(out.Commands)
 	for i := range out.Commands {
 		out.Commands[i].Line = 0
@@ -33,15 +60,15 @@ func same(out Result) Result {
 func TestCloudConfigRoundTrip(t *testing.T) {
 	for name, text := range configs(t) {
 		t.Run(name, func(t *testing.T) {
-			first, ps := Translate(text, Options{Addresses: everywhere})
+			first, ps := cloudinit.Translate(text, cloudinit.Options{Addresses: everywhere})
 			if ps.Failed() {
 				t.Fatal(ps.InFile(name))
 			}
-			written, ps := first.CloudConfig(text)
+			written, ps := Write(first, text)
 			if len(ps) > 0 {
 				t.Fatal(ps.InFile(name))
 			}
-			again, ps := Translate(written, Options{Addresses: everywhere})
+			again, ps := cloudinit.Translate(written, cloudinit.Options{Addresses: everywhere})
 			if ps.Failed() {
 				t.Fatalf("%s\n%s", ps.InFile(name), written)
 			}
@@ -72,15 +99,15 @@ systemd:
     - {name: b.service, mask: true}
     - {name: etcd2.service, dropins: [{name: 20-x.conf, contents: "[Service]\nEnvironment=\"ETCD_NAME=%m\"\n"}]}
 `
-	first, ps := Translate([]byte(in), Options{})
+	first, ps := cloudinit.Translate([]byte(in), cloudinit.Options{})
 	if ps.Failed() {
 		t.Fatal(ps.InFile("in"))
 	}
-	text, ps := first.CloudConfig([]byte(in))
+	text, ps := Write(first, []byte(in))
 	if want := "in:5: warning: in cloud-config, a user core that exists gets only the password and the keys\n"; ps.InFile("in") != want {
 		t.Errorf("problems %q", ps.InFile("in"))
 	}
-	again, ps := Translate(text, Options{})
+	again, ps := cloudinit.Translate(text, cloudinit.Options{})
 	if ps.Failed() {
 		t.Fatalf("%s\n%s", ps.InFile("out"), text)
 	}
@@ -91,15 +118,15 @@ systemd:
 }
 
 // plainly has all contents as data URLs of one kind.
-func plainly(out Result) Result {
+func plainly(out cloudinit.Result) cloudinit.Result {
 	out = same(out)
 	for i := range out.Config.Storage.Files {
 		f := &out.Config.Storage.Files[i]
 		f.Append = slices.Clone(f.Append)
 		for _, res := range append([]*types.Resource{&f.Contents}, pointers(f.Append)...) {
 			if res.Source != nil && strings.HasPrefix(*res.Source, "data:") {
-				data, _ := inline(*res)
-				url := dataURL(data)
+				data, _ := cloudinit.Inline(*res)
+				url := dataurl.EncodeBytes(data)
 				*res = types.Resource{Source: &url}
 			}
 		}
@@ -114,7 +141,7 @@ func pointers(all []types.Resource) (p []*types.Resource) {
 	return p
 }
 
-func jsonOf(t *testing.T, out Result) string {
+func jsonOf(t *testing.T, out cloudinit.Result) string {
 	t.Helper()
 	text, err := out.JSON()
 	if err != nil {
@@ -150,14 +177,45 @@ func TestWhatCloudConfigCannotSay(t *testing.T) {
 		"script":          {"#!/bin/sh\n", "f:1: error: cloud-config has no words for a script"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, ps := Translate([]byte(tc.in), Options{})
+			out, ps := cloudinit.Translate([]byte(tc.in), cloudinit.Options{})
 			if ps.Failed() {
 				t.Fatal(ps.InFile("f"))
 			}
-			text, ps := out.CloudConfig([]byte(tc.in))
+			text, ps := Write(out, []byte(tc.in))
 			if !ps.Failed() || text != nil || !strings.Contains(ps.InFile("f"), tc.want) {
 				t.Errorf("got %q, want %q", ps.InFile("f"), tc.want)
 			}
 		})
 	}
+}
+
+// Whatever is read is written, and the same when it is read again: nothing is
+// lost.
+func FuzzWrite(f *testing.F) {
+	for _, text := range configs(f) {
+		f.Add(text)
+	}
+	for _, seed := range []string{
+		"users: [{name: a, groups: 'b, c', gecos: 'null'}, default]", "ssh_authorized_keys: [a b]\nusers: [{name: core}]",
+		"coreos: {units: [{name: a.network, content: \"[Match]\\nName=a\\n\", runtime: true}]}", "write_files: [{path: /a, content: \" \\n\\u2028\"}]",
+	} {
+		f.Add([]byte("#cloud-config\n" + seed + "\n"))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if !bytes.HasPrefix(in, []byte("#cloud-config\n")) {
+			in = append([]byte("#cloud-config\n"), in...)
+		}
+		first, ps := cloudinit.Translate(in, cloudinit.Options{Addresses: everywhere})
+		if ps.Failed() {
+			return
+		}
+		text, ps := Write(first, in)
+		if len(ps) > 0 {
+			t.Fatalf("%s%+v", ps.InFile("f"), first)
+		}
+		again, ps := cloudinit.Translate(text, cloudinit.Options{Addresses: everywhere})
+		if ps.Failed() || !reflect.DeepEqual(same(again), same(first)) {
+			t.Errorf("%sit was\n%+v\nand is\n%+v\nby\n%s", ps.InFile("f"), same(first), same(again), text)
+		}
+	})
 }

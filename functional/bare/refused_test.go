@@ -1,0 +1,75 @@
+package bare
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/fleet-project/fleet/functional/platform"
+)
+
+// noAddress takes a host's address away before anything asks for it.
+const noAddress = `[Unit]
+DefaultDependencies=no
+Before=network-pre.target network.target fleet-cloudinit.service
+Wants=network-pre.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/sbin/ip address flush dev host0
+
+[Install]
+WantedBy=multi-user.target
+`
+
+// Each of these hosts says what is wrong and what to do, and runs no etcd.
+func TestHostsThatCannotJoin(t *testing.T) {
+	w := newWorld(t)
+	w.serve()
+	url := w.url(1) // were it for more, a host that gets through would only wait
+	unknown := url[:strings.LastIndex(url, "/")+1] + strings.Repeat("0", 32)
+	for _, tc := range []struct {
+		name  string
+		text  string
+		files map[string]platform.File
+		unit  string // that says why
+		says  []string
+	}{
+		{"unknown-url", fmt.Sprintf(cloudConfig, unknown), nil, "etcd2", []string{"make a new one with /new?size=N and give it to all hosts", unknown}},
+		{"no-url", fmt.Sprintf(cloudConfig, url[:strings.LastIndex(url, "/")]), nil, "fleet-cloudinit", []string{userData + ":4:", "has no token: put in what curl"}},
+		{
+			"no-address", fmt.Sprintf(cloudConfig, url), map[string]platform.File{"/etc/systemd/system/no-address.service": {Content: noAddress}},
+			"fleet-cloudinit", []string{"$private_ipv4", "advertise_client_urls", "COREOS_PRIVATE_IPV4"},
+		},
+		{
+			"no-public-address", strings.ReplaceAll(fmt.Sprintf(cloudConfig, url), "$private", "$public"), nil,
+			"fleet-cloudinit", []string{"$public_ipv4", "advertise_client_urls", "COREOS_PUBLIC_IPV4"},
+		},
+		{"unknown-key", fmt.Sprintf(cloudConfig, url) + "  etcd3: {}\n", nil, "fleet-cloudinit", []string{userData + ":", "etcd3"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			files := with(tc.text)
+			var enable []string
+			for path, f := range tc.files {
+				files[path] = f
+				enable = append(enable, path[strings.LastIndex(path, "/")+1:])
+			}
+			h, err := w.plat.Boot(w.ctx, platform.HostSpec{Name: tc.name, Layers: []string{w.layer}, Files: files, Enable: enable})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := *w
+			w.t = t
+			w.says(h, tc.unit, tc.says...)
+			if role := w.role(h); role != "" {
+				t.Errorf("it is a %s", role)
+			}
+			if err := h.Remove(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if n := w.registrations(); n != 0 {
+		t.Errorf("%d registered: %s", n, w.service.Log())
+	}
+}
