@@ -47,9 +47,6 @@ func (p *planner) authorize(c types.PasswdUser) error {
 	if !strings.HasPrefix(file, u.home+"/") {
 		return p.putKeys(file, lines, whole, entry{kind: regular, mode: 0o644}, entry{kind: directory, mode: 0o755})
 	}
-	if u.home == "/" || u.home == "" || u.home == "/nonexistent" {
-		return fmt.Errorf("it has no home (%q) for its keys", u.home)
-	}
 	home, err := p.follow(u.home)
 	if err != nil {
 		return err
@@ -148,6 +145,9 @@ func (p *planner) keysFile(u user) (file string, whole bool, err error) {
 		}
 		f = strings.NewReplacer("%%", "%", "%h", u.home, "%u", u.name, "%U", strconv.Itoa(u.uid)).Replace(f)
 		if !path.IsAbs(f) {
+			if u.home == "" || u.home == "/" || u.home == "/nonexistent" {
+				return "", false, fmt.Errorf("it has no home (%q) for its keys", u.home)
+			}
 			f = path.Join(u.home, f)
 		}
 		if path.Clean(f) == inHome {

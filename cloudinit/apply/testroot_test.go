@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -228,3 +229,17 @@ func withoutOwners(tree string) string {
 }
 
 var owners = regexp.MustCompile(`(?m)^(/\S+ (?:[0-7]{4}|link)) \d+:\d+`)
+
+// asUser runs a program of a user's until it is stopped.
+func asUser(t *testing.T, uid uint32) (stop func()) {
+	t.Helper()
+	cmd := exec.Command("sleep", "infinity")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed
+	}
+}
