@@ -230,6 +230,8 @@ func withoutOwners(tree string) string {
 
 var owners = regexp.MustCompile(`(?m)^(/\S+ (?:[0-7]{4}|link)) \d+:\d+`)
 
+var uids = regexp.MustCompile(` \d+:\d+`)
+
 // asUser runs a program of a user's until it is stopped.
 func asUser(t *testing.T, uid uint32) (stop func()) {
 	t.Helper()
