@@ -78,6 +78,13 @@ func TestPackageOnRealHosts(t *testing.T) {
 	w := bareHosts(t, platform.HostSpec{Name: "pkg1", Files: files}, platform.HostSpec{Name: "pkg2", Files: files})
 	one, two := w.Hosts[0], w.Hosts[1]
 
+	const hides = "/etc/systemd/system/etcd2.service" // as Debian's etcd does that is enabled
+	w.run(two, "ln -s /lib/systemd/system/etcd.service "+hides)
+	if said := w.run(two, "dpkg --install /root/old.deb 2>&1"); !strings.Contains(said, "systemctl disable --now etcd") {
+		t.Errorf("installed beside Debian's etcd, it said:\n%s", said)
+	}
+	w.run(two, "rm "+hides+"; dpkg --purge fleet")
+
 	for _, h := range w.Hosts {
 		w.run(h, "dpkg --install /root/old.deb")
 		w.run(h, "systemctl reset-failed; dpkg --verify fleet") // no file differs from what was packed

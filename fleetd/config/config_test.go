@@ -322,3 +322,38 @@ func write(t *testing.T, text string) string {
 	}
 	return path
 }
+
+// The fleet.conf of the packages sets nothing as it comes; each line of it that
+// is uncommented is right.
+func TestPackagedFile(t *testing.T) {
+	const packaged = "../../dist/packages/fleet.conf"
+	c, err := Load(packaged, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(Default(), c, noSources); d != "" {
+		t.Errorf("default (-) and packaged (+):\n%s", d)
+	}
+	text, err := os.ReadFile(packaged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uncommented := strings.ReplaceAll("\n"+string(text), "\n#", "\n")
+	var lines []string
+	for line := range strings.Lines(uncommented) {
+		if key, _, _ := strings.Cut(line, "="); !strings.Contains(key, " ") {
+			lines = append(lines, line)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "fleet.conf")
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err = Load(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Warnings) > 0 || c.Metadata["disk"] != "ssd" || c.PublicIP != "10.0.0.11" {
+		t.Errorf("uncommented: %v, %+v", c.Warnings, c)
+	}
+}
