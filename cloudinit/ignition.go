@@ -17,6 +17,10 @@ import (
 // translateButane has Butane's own library make Ignition of it. What Butane
 // only warns of as unknown is refused here.
 func translateButane(text []byte) (Result, Problems) {
+	r := &reader{}
+	if r.root(text); r.problems.Failed() { // Butane would read the first document only
+		return Result{}, r.problems
+	}
 	raw, said, err := config.TranslateBytes(text, common.TranslateBytesOptions{Raw: true})
 	ps := problemsOf(said)
 	if err != nil || ps.Failed() {

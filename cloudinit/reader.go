@@ -1,7 +1,10 @@
 package cloudinit
 
 import (
+	"bytes"
 	"encoding/base64"
+	"errors"
+	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -40,22 +43,34 @@ var (
 
 // root parses a document; nil if it is empty or no YAML.
 func (r *reader) root(text []byte) *yaml.Node {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		line, msg := 1, strings.TrimPrefix(err.Error(), "yaml: ")
-		if m := yamlLine.FindStringSubmatch(msg); m != nil {
-			line, _ = strconv.Atoi(m[1])
-			msg = strings.Replace(msg, m[0], "", 1)
-		} else if m := unknownAnchor.FindStringSubmatch(msg); m != nil {
-			line = LineOf(text, "*"+m[1])
-		}
-		r.problems.Add(line, Error, "this is no YAML: %s", msg)
-		return nil
+	docs := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, more yaml.Node
+	err := docs.Decode(&doc)
+	if err == nil {
+		err = docs.Decode(&more)
 	}
-	if len(doc.Content) == 0 {
+	switch {
+	case err == nil && more.Content[0].Tag != "!!null":
+		r.problems.Add(more.Content[0].Line, Error, "this is a second document, after ---, of which nothing would be read: write one")
+		return nil
+	case err != nil && !errors.Is(err, io.EOF):
+		r.noYAML(err, text)
+		return nil
+	case len(doc.Content) == 0:
 		return nil
 	}
 	return doc.Content[0]
+}
+
+func (r *reader) noYAML(err error, text []byte) {
+	line, msg := 1, strings.TrimPrefix(err.Error(), "yaml: ")
+	if m := yamlLine.FindStringSubmatch(msg); m != nil {
+		line, _ = strconv.Atoi(m[1])
+		msg = strings.Replace(msg, m[0], "", 1)
+	} else if m := unknownAnchor.FindStringSubmatch(msg); m != nil {
+		line = LineOf(text, "*"+m[1])
+	}
+	r.problems.Add(line, Error, "this is no YAML: %s", msg)
 }
 
 // resolve follows an alias. It is false for what has no value, and once the
@@ -68,7 +83,16 @@ func (r *reader) resolve(n *yaml.Node) (*yaml.Node, bool) {
 	if r.nodes == maxNodes {
 		r.problems.Add(n.Line, Error, "the document has more than %d values, aliases counted: write less", maxNodes)
 	}
+	if !knownTags[n.Tag] {
+		r.problems.Add(n.Line, Error, "the tag %.80q is not known", n.Tag)
+		return n, false
+	}
 	return n, r.nodes < maxNodes && n.Tag != "!!null"
+}
+
+var knownTags = map[string]bool{
+	"!!str": true, "!!int": true, "!!bool": true, "!!float": true, "!!timestamp": true, "!!binary": true, "!!null": true, "!!merge": true,
+	"!!map": true, "!!seq": true,
 }
 
 // plain is what an alias stands for, for a look at the value as it is written.
