@@ -17,8 +17,9 @@ export FLEET_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fleet
 GOLANGCI := $(FLEET_CACHE)/tools/golangci-lint-v2.15.0
 
 NFPM := $(FLEET_CACHE)/tools/nfpm-v2.43.4
-BIN := bin
-OUT := dist/out
+# What is made for another machine lies apart: the tests want this one's.
+BIN := bin$(if $(GOARCH),/$(GOARCH))
+OUT := dist/out$(if $(GOARCH),/$(GOARCH))
 
 .PHONY: help
 help: ## print this
