@@ -17,6 +17,7 @@ const compatibilityPage = "docs/compatibility.md"
 var sessionsOf = map[string]string{
 	"functional: TestCompat":      "functional/testdata/compat",
 	"fleetctl: TestTranscripts":   "fleetctl/testdata",
+	"fleetd: TestTranscripts":     "fleetd/testdata",
 	"engine/planner: TestStories": "engine/planner/testdata",
 }
 

@@ -28,6 +28,26 @@ func fromArgs(t *testing.T, args ...string) *fromFlags {
 	return &f
 }
 
+// What is in deployed unit files is taken, or refused by name: never unknown.
+func TestCoreOSCloudinitFlags(t *testing.T) {
+	cmd := cloudinitCommand()
+	cmd.InitDefaultVersionFlag()
+	for _, name := range []string{
+		"version", "ignore-failure", "from-file", "from-configdrive", "from-waagent", "from-metadata-service", "from-ec2-metadata",
+		"from-gce-metadata", "from-cloudsigma-metadata", "from-digitalocean-metadata", "from-packet-metadata", "from-url",
+		"from-proc-cmdline", "from-vmware-guestinfo", "from-vmware-ovf-env", "oem", "convert-netconf", "workspace", "ssh-key-name", "validate",
+	} {
+		if cmd.Flags().Lookup(name) == nil {
+			t.Errorf("there is no flag --%s", name)
+		}
+	}
+	for _, oem := range []string{"digitalocean", "ec2-compat", "gce", "rackspace-onmetal", "azure", "cloudsigma", "packet", "vmware"} {
+		if presets[oem] == nil {
+			t.Errorf("there is no --oem=%s", oem)
+		}
+	}
+}
+
 // Every source that coreos-cloudinit had is one here, in an order that doesn't
 // depend on the flags'.
 func TestSources(t *testing.T) {

@@ -175,3 +175,34 @@ func TestServiceThatComesLate(t *testing.T) {
 		t.Errorf("only %d requests", requests.Load())
 	}
 }
+
+// A service that takes the question and never answers keeps nobody from another
+// one, and is let go of.
+func TestServiceThatHangs(t *testing.T) {
+	asked, left := make(chan struct{}), make(chan struct{})
+	hanging, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+		left <- struct{}{}
+	})
+	there, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/2009-04-04/" {
+			<-asked // for the other one to be in the middle of it
+		}
+		pages(ec2Pages)(w, r)
+	})
+	h := fast()
+	url, err := h.URL(hanging)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec2, err := h.EC2(there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := h.First(context.Background(), time.Hour, url, ec2)
+	if err != nil || string(found.UserData) != "hello" {
+		t.Errorf("%q, %v", found.UserData, err)
+	}
+	<-left
+}

@@ -182,6 +182,16 @@ func TestTries(t *testing.T) {
 	}
 }
 
+// As patient as coreos-cloudinit, whom boots are made for.
+func TestPatience(t *testing.T) {
+	if got, want := (retry{}).orDefault(), (retry{tries: 15, first: 50 * time.Millisecond, most: 5 * time.Second, attempt: 30 * time.Second, connect: 10 * time.Second}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if Wait != 5*time.Minute {
+		t.Errorf("waits %s for a source", Wait)
+	}
+}
+
 func TestGetEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	base, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() })
