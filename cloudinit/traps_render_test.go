@@ -123,7 +123,7 @@ func TestMerges(t *testing.T) {
 }
 
 func TestKeepUsers(t *testing.T) {
-	out := translated(t, head+"users: [{name: a, passwd: x}]\nssh_authorized_keys: [ssh-rsa A]\n", Options{})
+	out := translated(t, head+"users: [{name: a, passwd: '*'}]\nssh_authorized_keys: [ssh-rsa A]\n", Options{})
 	expect(t, "cloud-config", out.KeepUsers, []string{"a", "core"})
 	out = translated(t, "variant: fcos\nversion: 1.5.0\npasswd: {users: [{name: a}]}\n", Options{})
 	expect(t, "Butane", out.KeepUsers, []string(nil))

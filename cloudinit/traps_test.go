@@ -217,7 +217,7 @@ func TestUsersOfCloudInit(t *testing.T) {
 		"users: ['a b']":                                                       "must be a user's name",
 		"users: [{name: a, groups: 'x,,y'}]":                                   "must be a group's name",
 		"users: [{name: a, uid: -1}]":                                          "must be a whole number",
-		"users: [{name: a, passwd: 'x y'}]":                                    "must be a hash, which openssl passwd -6 makes",
+		"users: [{name: a, passwd: 'x y'}]":                                    "must be a hash: write what openssl passwd -6 prints\n",
 		"users: [{name: a, gecos: 'x:y'}]":                                     "must be one line without colons",
 		"users: [{name: a, homedir: x}]":                                       "must be a path",
 		"users: [{name: a, ssh_authorized_keys: [x]}]":                         "is no SSH key",
@@ -232,6 +232,19 @@ func TestUsersOfCloudInit(t *testing.T) {
 	} {
 		if got := said(head+in+"\n", Options{}); !strings.Contains(got, " error: ") || !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// What may be a password is in no message.
+func TestPasswordsAreNotTold(t *testing.T) {
+	for _, in := range []string{
+		"users: [{name: a, passwd: geheim}]", "users: [{name: a, passwd: [geheim]}]", "users: [{name: a, plain_text_passwd: geheim}]", "password: geheim",
+		"chpasswd: {list: [a:geheim]}", "coreos: {etcd2: {etcd_password: geheim}}", "coreos: {fleet: {etcd_password: [geheim]}}", "coreos: {fleet: {etcd_password: \"geheim\\n\"}}",
+		"write_files: [{path: /a, encoding: b64, content: geheim}]",
+	} {
+		if got := said(head+in+"\n", Options{}); !strings.Contains(got, "error") || strings.Contains(got, "geheim") {
+			t.Errorf("%s: %q", in, got)
 		}
 	}
 }

@@ -19,7 +19,7 @@ type user struct {
 // The forms of what goes into lines of /etc/passwd and its like.
 var (
 	accountName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`)
-	passwordHash = regexp.MustCompile(`^[^\s:]+$`)
+	passwordHash = regexp.MustCompile(`^(\$[^\s:]+|[!*][^\s:]*|[./0-9A-Za-z]{13})$`) // crypt(5), or none that any password has
 	passwdField  = regexp.MustCompile(`^[^:\n\r\x00]*$`)
 	plainPath    = regexp.MustCompile(`^/[^:\s\x00]*$`)
 	oneLine      = regexp.MustCompile(`^[^\n\r\x00]+$`)
@@ -36,7 +36,7 @@ func (r *reader) user(c *cloudConfig, n *yaml.Node, path string) {
 	}
 	keys := map[string]take{
 		"name":   r.matching(&u.name, accountName, "a user's name"),
-		"passwd": r.matching(&u.passwd, passwordHash, "a hash, which openssl passwd -6 makes"),
+		"passwd": r.passwordHash(&u.passwd),
 		"gecos":  r.matching(&u.gecos, passwdField, "one line without colons"), "homedir": r.matching(&u.homedir, plainPath, "a path"),
 		"primary_group": r.matching(&u.primaryGroup, accountName, "a group's name"), "shell": r.matching(&u.shell, plainPath, "a path"),
 		"ssh_authorized_keys": r.sshKeys(&u.keys), "groups": r.groupNames(&u.groups),
@@ -53,6 +53,16 @@ func (r *reader) user(c *cloudConfig, n *yaml.Node, path string) {
 		u.passwd = "!" + u.passwd
 	}
 	c.users = append(c.users, u)
+}
+
+// passwordHash tells nobody what it was if it is none: it may be the password.
+func (r *reader) passwordHash(dst *string) take {
+	return r.text(func(v string, n *yaml.Node, path string) {
+		if v != "" && !passwordHash.MatchString(v) {
+			r.problems.Add(n.Line, Error, "%s must be a hash: write what openssl passwd -6 prints", path)
+		}
+		*dst = v
+	})
 }
 
 // userNames reads an entry that is only text, as cloud-init has them: names.
