@@ -105,7 +105,7 @@ func list(members []peers.Member) string {
 }
 
 // restore is what is left when there is no quorum.
-const restore = "Start those that can be. If too many are lost for good, begin anew from what one of them has: docs/etcd.md, \"When most members are lost\""
+const restore = "Start those that can be. If too many are lost for good, begin anew from what one of them has: docs/etcd.md, Disaster"
 
 // check sees whether enough members are well to take one out and another one in.
 // To change its members, a cluster needs most of those that it has; with one that
