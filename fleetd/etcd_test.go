@@ -93,7 +93,7 @@ func TestKilledWhileJoining(t *testing.T) {
 				d, n := startDiscovery(t), newNetwork(t)
 				h := n.host(t, 1, "ETCD_DISCOVERY="+d.url(t, 1))
 				count := 0
-				dies := make(chan struct{})
+				reached, killed := make(chan struct{}), make(chan struct{})
 				killer := func(w http.ResponseWriter, r *http.Request) {
 					if count++; count != k {
 						d.service.ServeHTTP(w, r)
@@ -102,14 +102,15 @@ func TestKilledWhileJoining(t *testing.T) {
 					if when == "after" {
 						d.service.ServeHTTP(w, r)
 					}
-					_ = h.cmd.Process.Kill()
-					<-h.ended
-					d.underway.Store(nil)
-					close(dies)
+					close(reached)
+					<-killed
 				}
 				d.underway.Store(&killer)
 				h.start()
-				<-dies
+				<-reached
+				h.kill()
+				d.underway.Store(nil)
+				close(killed)
 				h.start()
 				formed(t, h)
 			})
