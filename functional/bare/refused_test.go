@@ -8,19 +8,40 @@ import (
 	"github.com/fleet-project/fleet/functional/platform"
 )
 
-// noAddress takes a host's address away before anything asks for it.
-const noAddress = `[Unit]
+// noAddress takes a host's address away before anything asks for it; lateAddress
+// gives it back once the config's service says that it waits.
+const (
+	noAddress = `[Unit]
 DefaultDependencies=no
 Before=network-pre.target network.target fleet-cloudinit.service
 Wants=network-pre.target
 
 [Service]
 Type=oneshot
-ExecStart=/usr/sbin/ip address flush dev host0
-
-[Install]
-WantedBy=multi-user.target
+ExecStart=sh -c 'ip -4 -o address show dev host0 | grep -o "10[^ ]*/24" >/run/address'
+ExecStart=ip address flush dev host0
 `
+	lateAddress = `[Service]
+ExecStart=sh -c 'until journalctl --unit=fleet-cloudinit | grep "waiting 30s for one"; do sleep 0.1; done; ip address add $$(cat /run/address) dev host0'
+`
+)
+
+// A network that nothing waits for comes up after the host: it joins all the same.
+func TestAddressComesLate(t *testing.T) {
+	w := newWorld(t)
+	w.serve()
+	files := with(fmt.Sprintf(cloudConfig, w.url(1)))
+	files["/etc/systemd/system/no-address.service"] = platform.File{Content: noAddress}
+	files["/etc/systemd/system/late-address.service"] = platform.File{Content: lateAddress}
+	h, err := w.plat.Boot(w.ctx, platform.HostSpec{
+		Name: "late-address", Layers: []string{w.layer}, Files: files, Enable: []string{"no-address.service", "late-address.service"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.describes(w.awaitMachines(h, 1), []*platform.Host{h}, "region=eu,role=web")
+	w.members(h)
+}
 
 // Each of these hosts says what is wrong and what to do, and runs no etcd.
 func TestHostsThatCannotJoin(t *testing.T) {
