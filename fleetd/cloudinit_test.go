@@ -208,6 +208,7 @@ func TestAddressesOfAHostThatBoots(t *testing.T) {
 	}{
 		{"no network yet", "$private_ipv4", nil, 2},
 		{"no use for it", "hello", nil, 1},
+		{"another family's came first", "$private_ipv4", machine.Addresses{"public_ipv6": "2001:db8::1"}, 2},
 		{"another address", "$public_ipv4", machine.Addresses{"private_ipv4": "10.0.0.4"}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -116,14 +116,17 @@ func (r *cloudinitRun) addresses(ctx context.Context, found source.Found, text [
 			return nil, err
 		}
 		all := cloudinit.Addresses(own.With(found.Metadata.Addresses))
-		missing := slices.ContainsFunc(uses, func(name string) bool { return all[name] == "" })
-		// A host that has others lacks this one for good. One that has none at
-		// all has no network yet: at boot, that comes.
-		if !missing || len(own) > 0 || ctx.Err() != nil {
+		// A host that has another of the family lacks this one for good. One that has
+		// none has no network yet: at boot, that comes.
+		mayCome := slices.ContainsFunc(uses, func(name string) bool {
+			_, family, _ := strings.Cut(name, "_")
+			return all["private_"+family] == "" && all["public_"+family] == ""
+		})
+		if !mayCome || ctx.Err() != nil {
 			return all, nil
 		}
 		if pause == 100*time.Millisecond {
-			r.host.Log("waiting for the network: this host has no address, and the config uses $" + strings.Join(uses, ", $"))
+			r.host.Log("waiting for the network: this host lacks addresses, and the config uses $" + strings.Join(uses, ", $"))
 		}
 		select {
 		case <-ctx.Done():
