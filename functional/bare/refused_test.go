@@ -22,7 +22,7 @@ ExecStart=sh -c 'ip -4 -o address show dev host0 | grep -o "10[^ ]*/24" >/run/ad
 ExecStart=ip address flush dev host0
 `
 	lateAddress = `[Service]
-ExecStart=sh -c 'until journalctl --unit=fleet-cloudinit | grep "waiting 30s for one"; do sleep 0.1; done; ip address add $$(cat /run/address) dev host0'
+ExecStart=sh -c 'until journalctl --unit=fleet-cloudinit | grep "waiting for the network"; do sleep 0.1; done; ip address add $$(cat /run/address) dev host0'
 `
 )
 
@@ -59,7 +59,10 @@ func TestHostsThatCannotJoin(t *testing.T) {
 		{"unknown-url", fmt.Sprintf(cloudConfig, unknown), nil, "etcd2", []string{"make a new one with /new?size=N and give it to all hosts", unknown}},
 		{"no-url", fmt.Sprintf(cloudConfig, url[:strings.LastIndex(url, "/")]), nil, "fleet-cloudinit", []string{userData + ":4:", "has no token: put in what curl"}},
 		{
-			"no-address", fmt.Sprintf(cloudConfig, url), map[string]platform.File{"/etc/systemd/system/no-address.service": {Content: noAddress}},
+			"no-address", fmt.Sprintf(cloudConfig, url), map[string]platform.File{
+				"/etc/systemd/system/no-address.service": {Content: noAddress},
+				"/etc/default/fleet-cloudinit":           {Content: "OPTIONS=--timeout=5s\n"}, // it would wait for 5 minutes
+			},
 			"fleet-cloudinit", []string{"$private_ipv4", "advertise_client_urls", "COREOS_PRIVATE_IPV4"},
 		},
 		{
@@ -73,7 +76,9 @@ func TestHostsThatCannotJoin(t *testing.T) {
 			var enable []string
 			for path, f := range tc.files {
 				files[path] = f
-				enable = append(enable, path[strings.LastIndex(path, "/")+1:])
+				if name, ok := strings.CutPrefix(path, "/etc/systemd/system/"); ok {
+					enable = append(enable, name)
+				}
 			}
 			h, err := w.plat.Boot(w.ctx, platform.HostSpec{Name: tc.name, Layers: []string{w.layer}, Files: files, Enable: enable})
 			if err != nil {
