@@ -64,7 +64,8 @@ var contents = map[string]struct {
 func TestPackageContents(t *testing.T) {
 	for kind, p := range contents {
 		t.Run(kind, func(t *testing.T) {
-			got := p.list(t, packageFile(t, p.pattern))
+			// The man pages are another test's: there are many, and more to come.
+			got := regexp.MustCompile(`(?m)^.*/man\d/.*\n`).ReplaceAllString(p.list(t, packageFile(t, p.pattern)), "")
 			golden := filepath.Join("testdata/packages", kind+".txt")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
