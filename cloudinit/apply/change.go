@@ -27,6 +27,9 @@ func (c Change) String() string {
 func (t *tree) describe(p string, n *node) (Change, error) {
 	c := Change{Verb: "create", Subject: p}
 	was, want := n.was, n.want
+	if t.root.noOwners {
+		was.uid, was.gid = want.uid, want.gid
+	}
 	switch {
 	case want.kind == missing:
 		c.Verb, c.Detail = "remove", was.String()

@@ -228,9 +228,7 @@ func withoutOwners(tree string) string {
 	return owners.ReplaceAllString(tree, "$1")
 }
 
-var owners = regexp.MustCompile(`(?m)^(/\S+ (?:[0-7]{4}|link)) \d+:\d+`)
-
-var uids = regexp.MustCompile(` \d+:\d+`)
+var owners = regexp.MustCompile(`(?m)^(\S+ (?:[0-7]{4}|link)) \d+:\d+`)
 
 // asUser runs a program of a user's until it is stopped.
 func asUser(t *testing.T, uid uint32) (stop func()) {
