@@ -107,10 +107,8 @@ func (t *tree) table(p string) (*table, error) {
 		return nil, err
 	}
 	tab := &table{path: p, at: at, entry: e, there: ok}
-	for _, l := range strings.Split(strings.TrimSuffix(string(data), "\n"), "\n") {
-		if ok && l != "" {
-			tab.rows = append(tab.rows, strings.Split(l, ":"))
-		}
+	for l := range strings.Lines(string(data)) {
+		tab.rows = append(tab.rows, strings.Split(strings.TrimSuffix(l, "\n"), ":"))
 	}
 	return tab, nil
 }

@@ -90,6 +90,21 @@ func TestFetch(t *testing.T) {
 	}
 }
 
+// What is there already, by its hash, is not fetched again: a boot works without
+// the network.
+func TestVerifiedFilesAreNotFetchedAgain(t *testing.T) {
+	in := config(t, `{"ignition": {"version": "3.6.0", "timeouts": {"httpTotal": 1}}, "storage": {"files": [{"path": "/a", "mode": 384,
+		"contents": {"source": "http://127.0.0.1:1/a", "compression": "gzip", "verification": {"hash": "sha256-5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"}}}]}}`)
+	root := image(t, map[string]string{"/a": "hello\n"})
+	if _, err := applier(t, Options{Root: root}).Apply(t.Context(), in); err != nil {
+		t.Error(err)
+	}
+	addTo(t, root, map[string]string{"/a": "changed\n"})
+	if _, err := applier(t, Options{Root: root}).Apply(t.Context(), in); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("changed, it says %v", err)
+	}
+}
+
 // An https server is trusted if its authority is the config's.
 func TestAuthorities(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }))

@@ -144,6 +144,9 @@ func (p *planner) install(name string) (in install, found bool, err error) {
 		}
 		last := said["DefaultInstance"][len(said["DefaultInstance"])-1]
 		in.name = strings.Replace(name, "@.", "@"+last+".", 1)
+		if err := checkUnitName(in.name); err != nil {
+			return in, false, err
+		}
 	}
 	for key, to := range map[string]*[]string{"WantedBy": &in.wanted, "RequiredBy": &in.required, "UpheldBy": &in.upheld, "Alias": &in.alias, "Also": &in.also} {
 		for _, v := range said[key] {

@@ -172,12 +172,15 @@ func (p *planner) keysFile(u user) (file string, whole bool, err error) {
 	return "", false, fmt.Errorf("sshd of this root reads keys from no file (AuthorizedKeysFile none): its keys would have no effect")
 }
 
+// maxIncluded bounds the files that an sshd_config is made of.
+const maxIncluded = 128
+
 // sshd reads what counts for everybody in the root's sshd_config, by lower-case
 // keyword: the first of several settings holds.
 func (p *planner) sshd() (map[string]string, error) {
-	said := map[string]string{}
+	said, budget := map[string]string{}, maxIncluded
 	for _, file := range []string{"/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config", "/usr/share/ssh/sshd_config"} {
-		found, err := p.readSSHD(file, said, 0)
+		found, err := p.readSSHD(file, said, &budget)
 		if found || err != nil {
 			return said, err
 		}
@@ -185,7 +188,10 @@ func (p *planner) sshd() (map[string]string, error) {
 	return said, nil
 }
 
-func (p *planner) readSSHD(file string, said map[string]string, depth int) (found bool, err error) {
+func (p *planner) readSSHD(file string, said map[string]string, budget *int) (found bool, err error) {
+	if *budget--; *budget < 0 {
+		return false, fmt.Errorf("sshd's configuration includes more than %d files: they go in a circle", maxIncluded)
+	}
 	at, err := p.follow(file)
 	if err != nil {
 		return false, err
@@ -204,12 +210,12 @@ func (p *planner) readSSHD(file string, said map[string]string, depth int) (foun
 		switch {
 		case key == "match":
 			return true, nil // what follows holds for some only
-		case key == "include" && depth < 8:
+		case key == "include":
 			for _, pattern := range strings.Fields(value) {
 				if !path.IsAbs(pattern) {
 					pattern = path.Join("/etc/ssh", pattern)
 				}
-				if err := p.includeSSHD(pattern, said, depth); err != nil {
+				if err := p.includeSSHD(pattern, said, budget); err != nil {
 					return true, err
 				}
 			}
@@ -222,7 +228,7 @@ func (p *planner) readSSHD(file string, said map[string]string, depth int) (foun
 
 // includeSSHD reads the files that a pattern names; the pattern is in the last
 // part, as it is everywhere.
-func (p *planner) includeSSHD(pattern string, said map[string]string, depth int) error {
+func (p *planner) includeSSHD(pattern string, said map[string]string, budget *int) error {
 	dir, err := p.follow(path.Dir(pattern))
 	if err != nil {
 		return err
@@ -233,7 +239,7 @@ func (p *planner) includeSSHD(pattern string, said map[string]string, depth int)
 	}
 	for _, name := range names {
 		if ok, _ := path.Match(path.Base(pattern), name); ok {
-			if _, err := p.readSSHD(path.Join(dir, name), said, depth+1); err != nil {
+			if _, err := p.readSSHD(path.Join(dir, name), said, budget); err != nil {
 				return err
 			}
 		}

@@ -149,14 +149,15 @@ func (p *planner) contents(f types.File, at string, old entry) ([]byte, error) {
 	var text []byte
 	var err error
 	switch {
+	case f.Contents.Source != nil && p.verified(f.Contents, at, old):
+		text, _, _, err = p.read(at)
 	case f.Contents.Source != nil:
-		if text, err = p.resource(f.Contents); err != nil {
-			return nil, err
-		}
+		text, err = p.resource(f.Contents)
 	case old.kind == regular:
-		if text, _, _, err = p.read(at); err != nil {
-			return nil, err
-		}
+		text, _, _, err = p.read(at)
+	}
+	if err != nil {
+		return nil, err
 	}
 	for _, r := range f.Append {
 		more, err := p.resource(r)
@@ -170,6 +171,16 @@ func (p *planner) contents(f types.File, at string, old entry) ([]byte, error) {
 		}
 	}
 	return text, nil
+}
+
+// verified says that a file has the content already that the config wants by its
+// hash: a later boot need not fetch it again.
+func (p *planner) verified(r types.Resource, at string, old entry) bool {
+	if r.Verification.Hash == nil || old.kind != regular {
+		return false
+	}
+	have, _, ok, err := p.read(at)
+	return err == nil && ok && hashOf(r.Verification, have) == *r.Verification.Hash
 }
 
 // appendLines adds lines to a text that may have them already.

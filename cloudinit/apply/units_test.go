@@ -159,6 +159,7 @@ func TestRefusedUnits(t *testing.T) {
 		{"an alias that would leave", map[string]string{usr + "a.service": "[Install]\nAlias=../../x.service\n"}, `{"name": "a.service", "enabled": true}`, "no unit's name"},
 		{"a target that would leave", map[string]string{usr + "a.service": "[Install]\nWantedBy=../../../root/x\n"}, `{"name": "a.service", "enabled": true}`, "no unit's name"},
 		{"an alias that is a unit", map[string]string{usr + "a.service": "[Install]\nAlias=b.service\n", "/etc/systemd/system/b.service": wanted}, `{"name": "a.service", "enabled": true}`, "b.service is a file, where a link"},
+		{"a default instance that would leave", map[string]string{usr + "a@.service": "[Install]\nWantedBy=x.target\nDefaultInstance=../../../x\n"}, `{"name": "a@.service", "enabled": true}`, "no unit's name"},
 		{"a specifier of the host", map[string]string{usr + "a.service": "[Install]\nWantedBy=%H.target\n"}, `{"name": "a.service", "enabled": true}`, "%H isn't known before"},
 		{"a drop-in that would leave", nil, `{"name": "a.service", "dropins": [{"name": "../../x.conf", "contents": "[Unit]\n"}]}`, "no drop-in's name"},
 		{"a unit that is a directory", map[string]string{"/etc/systemd/system/a.service/x": ""}, `{"name": "a.service", "contents": "[Unit]\n"}`, "a.service is a directory"},

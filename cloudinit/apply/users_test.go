@@ -52,6 +52,11 @@ func TestAccounts(t *testing.T) {
 		want: []string{"a:x:500:", "b:x:1001:", "c:x:999:", "a:$6$g::"},
 		not:  []string{"wheel"},
 	}, {
+		name: "lines that nobody asks about stay",
+		root: map[string]string{"/etc/passwd": "# mine\n\nroot:x:0:0:root:/root:/bin/bash\n+::::::"},
+		in:   `"users": [{"name": "jo"}]`,
+		want: []string{"\t# mine\n\t\n\troot:x:0:0:root:/root:/bin/bash\n\t+::::::\n\tjo:x:1001:1001:"},
+	}, {
 		name: "one who goes, with his home and his group",
 		root: map[string]string{"/etc/passwd": host["/etc/passwd"] + "jo:x:0001:1001::/home/jo:/bin/sh\n", "/etc/group": host["/etc/group"] + "jo:x:1:\n"},
 		in:   `"users": [{"name": "jo", "shouldExist": false}, {"name": "never", "shouldExist": false}]`,
@@ -138,6 +143,7 @@ func TestRefusedAccounts(t *testing.T) {
 		{"no home for keys", nil, `"users": [{"name": "etcd", "sshAuthorizedKeys": ["k"]}]`, "no home"},
 		{"an sshd without files", map[string]string{"/etc/ssh/sshd_config": "AuthorizedKeysFile none\n"}, `"users": [{"name": "core", "sshAuthorizedKeys": ["k"]}]`, "AuthorizedKeysFile none"},
 		{"an sshd with one file for all", map[string]string{"/etc/ssh/sshd_config": "AuthorizedKeysFile /etc/keys\n"}, `"users": [{"name": "core", "sshAuthorizedKeys": ["k"]}]`, "everybody's"},
+		{"an sshd whose files go in a circle", map[string]string{"/etc/ssh/sshd_config": "Include /etc/ssh/*\n", "/etc/ssh/b": "Include /etc/ssh/*\n"}, `"users": [{"name": "core", "sshAuthorizedKeys": ["k"]}]`, "go in a circle"},
 		{"keys in a link", map[string]string{"/home/core/.ssh/authorized_keys": "->/etc/shadow"}, `"users": [{"name": "core", "sshAuthorizedKeys": ["k"]}]`, "a symbolic link to /etc/shadow, not a file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -199,10 +199,24 @@ func (r *root) remove(p string, now entry) error {
 	return unix.Fsync(dir)
 }
 
-// removeAll removes what is below a path as well. It stays on the path's own
-// filesystem: something mounted there isn't ours to empty.
+// removeAll removes what is below a path as well. What is mounted there isn't ours
+// to empty, even if it is of the same filesystem.
 func (r *root) removeAll(p string, now entry) error {
+	mount, err := r.mount(path.Dir(p))
+	if err != nil {
+		return err
+	}
+	return r.removeMounted(p, now, mount)
+}
+
+func (r *root) removeMounted(p string, now entry, mount uint64) error {
 	if now.kind == directory {
+		switch on, err := r.mount(p); {
+		case err != nil:
+			return err
+		case on != mount:
+			return fmt.Errorf("%s is mounted there: unmount it first", p)
+		}
 		names, err := r.list(p)
 		if err != nil {
 			return err
@@ -213,15 +227,28 @@ func (r *root) removeAll(p string, now entry) error {
 			if err != nil {
 				return err
 			}
-			if e.dev != now.dev {
-				return fmt.Errorf("%s is another filesystem: unmount it first", below)
-			}
-			if err := r.removeAll(below, e); err != nil {
+			if err := r.removeMounted(below, e, mount); err != nil {
 				return err
 			}
 		}
 	}
 	return r.remove(p, now)
+}
+
+// mount tells mounts apart: by their id, where the kernel (5.8 and later) says it,
+// else by the device.
+func (r *root) mount(p string) (uint64, error) {
+	fd, err := r.open(p, unix.O_PATH)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MNT_ID, &st); err == nil && st.Mask&unix.STATX_MNT_ID != 0 {
+		return st.Mnt_id, nil
+	}
+	e, err := r.lstat(p)
+	return e.dev, err
 }
 
 // lock waits for nobody: it is an error if another run is under way in this
