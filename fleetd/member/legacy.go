@@ -60,6 +60,9 @@ func (v *values) modernize() (d Discovery, mode ProxyMode, warnings []string, er
 		warn("%s is set and %s is not: etcd 3 asks clients for certificates all the same; etcd 2 did not", from, variable("client-cert-auth"))
 	}
 	v.origins(warn)
+	if _, from := v.get("force-new-cluster"); v.true("force-new-cluster") {
+		warn("%s takes all other members out of the cluster, at each start: take it away once etcd runs", from)
+	}
 	if text, from := v.get("debug"); from != "" {
 		on, err := strconv.ParseBool(text)
 		if err != nil {
