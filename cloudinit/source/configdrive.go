@@ -85,6 +85,9 @@ func layoutOf(dir string) layout {
 	return noLayout
 }
 
+// maxMetadata bounds what is parsed: YAML takes a hundred times its size.
+const maxMetadata = 512 << 10
+
 func readDrive(ctx context.Context, dir string) (found Found, err error) {
 	found.Shared = true
 	l := layoutOf(dir)
@@ -94,6 +97,9 @@ func readDrive(ctx context.Context, dir string) (found Found, err error) {
 	text, err := tryFile(ctx, dir, l.metadata)
 	if err != nil {
 		return Found{}, err
+	}
+	if len(text) > maxMetadata {
+		return Found{}, fmt.Errorf("%s: it is larger than %d KiB", l.metadata, maxMetadata>>10)
 	}
 	read := openStackMetadata
 	if l == noCloud {

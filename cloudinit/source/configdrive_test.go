@@ -43,6 +43,7 @@ func TestConfigDrive(t *testing.T) {
 			}}, ""},
 		{"NoCloud, bad metadata", map[string]string{"meta-data": "a: [\n"}, Found{}, "meta-data: it is no YAML"},
 		{"NoCloud, an alias", map[string]string{"meta-data": "x: &a [k]\npublic-keys: [*a]\n"}, Found{}, "YAML aliases are not taken"},
+		{"huge metadata", map[string]string{"meta-data": strings.Repeat("a", maxMetadata+1)}, Found{}, "meta-data: it is larger than 512 KiB"},
 		{"nothing", map[string]string{"openstack/latest/": ""}, Found{}, "neither openstack/latest nor user-data is there"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
