@@ -200,17 +200,36 @@ func (w *world) reusedURL(url string, hosts []*platform.Host) {
 }
 
 // lostData takes a member's data away: it isn't let in as what it was, nor is it
-// a cluster of its own, and it says what to do.
+// a cluster of its own, and it says what to do. That makes it a member again.
 func (w *world) lostData(members []*platform.Host) {
 	w.t.Helper()
 	before := w.members(members...)
 	lost := members[1]
 	w.sh(lost, "systemctl stop etcd2; rm -rf /var/lib/etcd2; systemctl reset-failed etcd2; systemctl start etcd2")
-	w.says(lost, "etcd2", "lost its data", "fleetd etcd replace")
+	w.says(lost, "etcd2", "lost its data", "    fleetd etcd replace --dry-run", "    fleetd etcd replace\n")
 	if role := w.role(lost); role != "" {
 		w.t.Errorf("%s, which lost its data, is a %s", lost.Name(), role)
 	}
 	if now, err := w.ask(members[0]); err != nil || !cmp.Equal(now, before) {
 		w.t.Errorf("meanwhile the cluster is %v (%v), and was %v", now, err, before)
+	}
+	w.t.Logf("fleetd etcd replace:\n%s", w.sh(lost, "fleetd etcd replace --dry-run; fleetd etcd replace"))
+	var after etcdCluster
+	w.await("all three to be full members", func() (bool, string) {
+		after = w.members(members...)
+		return !slices.ContainsFunc(after.Members, func(m etcdMember) bool { return m.IsLearner }), fmt.Sprint(after)
+	})
+	if after.ID != before.ID || cmp.Equal(after, before) {
+		w.t.Errorf("the cluster was %v, and is %v", before, after)
+	}
+	if n := w.registrations(); n != len(members) {
+		w.t.Errorf("it registered again: %s", w.service.Log())
+	}
+	// A reboot finds it a member, though the URL knows it by its old id.
+	if err := platform.RebootAll(w.ctx, lost); err != nil {
+		w.t.Fatal(err)
+	}
+	if now := w.members(members...); !cmp.Equal(now, after) {
+		w.t.Errorf("after a reboot the cluster is %v, and was %v", now, after)
 	}
 }
