@@ -17,6 +17,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 )
 
 // withUsers lets only users in: root and fleet, who may read and write below "f/".
@@ -243,4 +244,8 @@ func TestProxyOfAProxy(t *testing.T) {
 		t.Error(resp, err)
 	}
 	resp.Body.Close()
+	ctx := metadata.AppendToOutgoingContext(within(t), "fleet-etcd-proxy", "1")
+	if _, err := e.client(t, p.url()).Status(ctx, p.url()); err == nil || !strings.Contains(err.Error(), "does not serve another proxy") {
+		t.Error(err)
+	}
 }
