@@ -145,7 +145,7 @@ func (r *reader) decode(content, encoding string) ([]byte, error) {
 		}
 	}
 	if strings.HasPrefix(encoding, "gz") {
-		if data, err = format.Gunzip(data, format.MaxSize-r.unpacked); err != nil {
+		if data, err = format.Gunzip(data, format.MaxSize); err != nil {
 			return nil, err
 		}
 	}

@@ -166,7 +166,7 @@ func (out *Result) add(one Result) {
 	if one.Hostname != "" {
 		out.Hostname = one.Hostname
 	}
-	out.EtcHosts = (out.EtcHosts || one.EtcHosts) && out.Hostname == ""
+	out.EtcHosts = out.EtcHosts || one.EtcHosts
 	out.KeepUsers = append(out.KeepUsers, one.KeepUsers...)
 	out.Merges = append(out.Merges, one.Merges...)
 	out.Unmask = append(out.Unmask, one.Unmask...)

@@ -178,10 +178,10 @@ func (out *Result) finish(opts Options) (ps Problems) {
 		ps.Add(1, Warning, "metadata's host name, %.80q, is none: it is not used", m.Hostname)
 	} else if m.Hostname != "" && out.Hostname == "" && !out.writes("/etc/hostname") {
 		out.hostname(m.Hostname)
-		if out.EtcHosts {
-			out.EtcHosts = false
-			out.etcHosts()
-		}
+	}
+	if out.EtcHosts && out.Hostname != "" { // which metadata or another part has said
+		out.EtcHosts = false
+		out.etcHosts()
 	}
 	for _, key := range opts.Metadata.SSHKeys {
 		if key = strings.TrimSpace(key); oneLine.MatchString(key) {

@@ -58,6 +58,7 @@ func TestHostileConfigs(t *testing.T) {
 		"a tag on keys":            {head + "coreos: !include {}\n", `the tag "!include" is not known`},
 		"bad YAML":                 {head + "a: b\n c: [\n", "f:3: error: this is no YAML: "},
 		"contents too large":       {head + "write_files:\n" + strings.Repeat("  - {path: /a, encoding: gz+b64, content: "+big+"}\n", 3), "larger than 16 MiB"},
+		"contents by aliases":      {head + "hostname: &a " + strings.Repeat("x", 1<<20) + "\nwrite_files:\n" + strings.Repeat("  - {path: /a, content: *a}\n", 17), "all contents together are larger than 16 MiB"},
 		"101 parts":                {multipart("", strings.Split(strings.Repeat("\n#!/bin/sh\n|", 101), "|")[:101]...), "there are more than 100 parts"},
 		"parts in parts":           {deep, "multipart is nested deeper than 4"},
 		"parts too large":          {multipart("", strings.Split(strings.Repeat("Content-Transfer-Encoding: base64\n\n"+big+"\n|", 3), "|")[:3]...), "the parts are larger than 16 MiB"},

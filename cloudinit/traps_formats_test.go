@@ -102,6 +102,18 @@ func TestParts(t *testing.T) {
 	if len(out.Scripts) != 2 || out.Scripts[0].Line != 6 || out.Scripts[1].Line != 22 {
 		t.Errorf("%+v", out.Scripts)
 	}
+	const units = "Content-Type: text/cloud-config\n\nmanage_etc_hosts: localhost\nusers: [{name: a}]\ncoreos: {units: [{name: a.service, enable: true, runtime: true}, {name: a.network, runtime: true}]}\n"
+	out = translated(t, multipart("", "Content-Type: text/cloud-config\n\nusers: [{name: a, gecos: A}]\n", units, units), Options{})
+	expect(t, "users kept", out.KeepUsers, []string{"a"})
+	expect(t, "enabled", out.EnableRuntime, []string{"a.service"})
+	if !out.RestartNetworkd || !out.EtcHosts || len(out.Config.Passwd.Users) != 1 || *out.Config.Passwd.Users[0].Gecos != "A" {
+		t.Errorf("%+v", out)
+	}
+	// A part that names the host names it for all of them.
+	out = translated(t, multipart("", units, "Content-Type: text/cloud-config\n\nhostname: h\n"), Options{})
+	if expect(t, "hosts", content(t, out, "/etc/hosts"), "127.0.0.1 h\n"); out.EtcHosts {
+		t.Error("/etc/hosts has the host's old name")
+	}
 	for name, tc := range map[string]struct{ in, want string }{
 		"a line":      {multipart("", "\n#!/bin/sh\n", "\n#cloud-config\nq: 1\n"), "f:10: error: q: there is no such key"},
 		"encoded":     {multipart("", "Content-Transfer-Encoding: base64\n\n"+base64.StdEncoding.EncodeToString([]byte(head+"q: 1\n"))+"\n"), "f:7: error: in line 2 of this part, unpacked: q: there"},
