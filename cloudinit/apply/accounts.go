@@ -241,11 +241,13 @@ func (a *accounts) setGroupPassword(name, hash string) {
 
 // setPassword sets a password's hash, and that it was changed today. A clock that
 // was never set would say 1970, which to login means: expired.
-func (a *accounts) setPassword(name, hash string, now time.Time) {
+func (a *accounts) setPassword(name, hash string, system bool, now time.Time) {
 	row := slices.Clone(a.shadow.row(name))
 	if row == nil {
-		row = []string{name, "", "", "0", a.definition("PASS_MAX_DAYS", "99999"), a.definition("PASS_WARN_AGE", "7"), "", "", ""}
-		row[3] = a.definition("PASS_MIN_DAYS", "0")
+		row = []string{name, "", "", "", "", "", "", "", ""}
+		if !system { // whose passwords never expire
+			row[3], row[4], row[5] = a.definition("PASS_MIN_DAYS", "0"), a.definition("PASS_MAX_DAYS", "99999"), a.definition("PASS_WARN_AGE", "7")
+		}
 	}
 	for len(row) < 9 {
 		row = append(row, "")

@@ -102,7 +102,7 @@ func (p *planner) user(u types.PasswdUser) error {
 	}
 	if exists && p.onlyPasswordAndKeys(u.Name) {
 		if u.PasswordHash != nil {
-			a.setPassword(u.Name, hashOrLocked(u.PasswordHash), p.opts.now())
+			a.setPassword(u.Name, hashOrLocked(u.PasswordHash), util.IsTrue(u.System), p.opts.now())
 		}
 		return nil
 	}
@@ -136,7 +136,7 @@ func (p *planner) user(u types.PasswdUser) error {
 		}
 	}
 	if !exists || u.PasswordHash != nil {
-		a.setPassword(u.Name, hashOrLocked(u.PasswordHash), p.opts.now())
+		a.setPassword(u.Name, hashOrLocked(u.PasswordHash), util.IsTrue(u.System), p.opts.now())
 	}
 	if !exists {
 		if !util.IsTrue(u.System) {
