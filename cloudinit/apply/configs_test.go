@@ -132,3 +132,48 @@ func golden(t *testing.T, name, got string) {
 		t.Errorf("%s is not what it was; look, then run with -update:\n%s", file, unified(file, true, w, withoutOwners(got)))
 	}
 }
+
+// The same configs in an image: nothing goes below /run, which the image hasn't;
+// what needs a running host is refused.
+func TestConfigsInAnImage(t *testing.T) {
+	inputs, _ := filepath.Glob("../testdata/configs/*.yaml")
+	for _, in := range inputs {
+		name := strings.TrimSuffix(filepath.Base(in), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			result, problems := cloudinit.Translate(text, cloudinit.Options{Persistent: true, Addresses: cloudinit.Addresses{
+				"private_ipv4": "10.0.0.4", "public_ipv4": "192.0.2.4", "private_ipv6": "fd00::4", "public_ipv6": "2001:db8::4",
+			}})
+			if problems.Failed() != (name == "hosts-only") { // the host's own name isn't known
+				t.Fatal(problems.InFile(name))
+			}
+			root := hostImage(t)
+			if err := os.RemoveAll(root + "/run"); err != nil {
+				t.Fatal(err)
+			}
+			a := applier(t, Options{Root: root, transport: internet{}})
+			if len(result.Commands)+len(result.Scripts) > 0 {
+				before := treeOf(t, root)
+				if _, err := a.Apply(t.Context(), result); err == nil || !strings.Contains(err.Error(), "can't be done on an image") {
+					t.Errorf("commands: %v", err)
+				}
+				if diff := changed(before, treeOf(t, root)); diff != "" {
+					t.Errorf("refused, it changed\n%s", diff)
+				}
+				result.Commands, result.Scripts = nil, nil
+			}
+			if _, err := a.Apply(t.Context(), result); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Lstat(root + "/run"); err == nil {
+				t.Error("it made /run")
+			}
+			if again, err := a.Apply(t.Context(), result); err != nil || again.Changed() {
+				t.Errorf("a second time changed %v (%v)", again.Changes, err)
+			}
+		})
+	}
+}

@@ -396,6 +396,9 @@ func (p *planner) removeUser(u user) error {
 			return fmt.Errorf("%s's home is in its home %s, which therefore can't be removed", r[0], u.home)
 		}
 	}
+	if err := p.root.mountedBelow(at); err != nil {
+		return fmt.Errorf("its home %s can't be removed: %w", u.home, err)
+	}
 	return p.put(at, node{want: entry{kind: missing}, deep: true})
 }
 

@@ -3,6 +3,7 @@ package apply
 import (
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -194,5 +195,39 @@ func TestPasswordWithoutAClock(t *testing.T) {
 	}
 	if got := treeOf(t, root)["/etc/shadow"]; !strings.Contains(got, "jo:*::0:99999:7:::") {
 		t.Error(got)
+	}
+}
+
+// What is mounted in a home isn't emptied with it, though it be a directory of
+// the same filesystem.
+func TestMountInAHomeStays(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	root := hostImage(t)
+	addTo(t, root, map[string]string{"/etc/passwd": "root:x:0:0::/root:/bin/sh\njo:x:1001:1001::/home/jo:/bin/sh\n", "/home/jo/data/": "", "/data/precious": "x"})
+	if err := os.Chown(root+"/home/jo", 1001, 1001); err != nil {
+		t.Fatal(err)
+	}
+	in, a := ignition(t, `"passwd": {"users": [{"name": "jo", "shouldExist": false}]}`), applier(t, Options{Root: root})
+	if err := syscall.Mount(root+"/data", root+"/home/jo/data", "", syscall.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	before := treeOf(t, root)
+	_, err := a.Apply(t.Context(), in)
+	if err == nil || !strings.Contains(err.Error(), "/home/jo/data is mounted: unmount it first") {
+		t.Errorf("it says %v", err)
+	}
+	if diff := changed(before, treeOf(t, root)); diff != "" {
+		t.Errorf("it changed\n%s", diff)
+	}
+	if err := syscall.Unmount(root+"/home/jo/data", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Apply(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if got := treeOf(t, root); got["/home/jo"] != "" || got["/data/precious"] == "" {
+		t.Errorf("unmounted, it left %v", got)
 	}
 }

@@ -199,24 +199,16 @@ func (r *root) remove(p string, now entry) error {
 	return unix.Fsync(dir)
 }
 
-// removeAll removes what is below a path as well. What is mounted there isn't ours
-// to empty, even if it is of the same filesystem.
+// removeAll removes what is below a path as well.
 func (r *root) removeAll(p string, now entry) error {
-	mount, err := r.mount(path.Dir(p))
-	if err != nil {
+	if err := r.mountedBelow(p); err != nil {
 		return err
 	}
-	return r.removeMounted(p, now, mount)
+	return r.removeTree(p, now)
 }
 
-func (r *root) removeMounted(p string, now entry, mount uint64) error {
+func (r *root) removeTree(p string, now entry) error {
 	if now.kind == directory {
-		switch on, err := r.mount(p); {
-		case err != nil:
-			return err
-		case on != mount:
-			return fmt.Errorf("%s is mounted there: unmount it first", p)
-		}
 		names, err := r.list(p)
 		if err != nil {
 			return err
@@ -224,15 +216,50 @@ func (r *root) removeMounted(p string, now entry, mount uint64) error {
 		for _, name := range names {
 			below := path.Join(p, name)
 			e, err := r.lstat(below)
-			if err != nil {
-				return err
+			if err == nil {
+				err = r.removeTree(below, e)
 			}
-			if err := r.removeMounted(below, e, mount); err != nil {
+			if err != nil {
 				return err
 			}
 		}
 	}
 	return r.remove(p, now)
+}
+
+// mountedBelow says what is mounted at a path or below: that isn't ours to empty,
+// even if it is of the same filesystem.
+func (r *root) mountedBelow(p string) error {
+	mount, err := r.mount(path.Dir(p))
+	if err != nil {
+		return err
+	}
+	var walk func(p string) error
+	walk = func(p string) error {
+		e, err := r.lstat(p)
+		if err != nil || e.kind != directory && e.kind != regular {
+			return err
+		}
+		switch on, err := r.mount(p); {
+		case err != nil:
+			return err
+		case on != mount:
+			return fmt.Errorf("%s is mounted: unmount it first", p)
+		case e.kind != directory:
+			return nil
+		}
+		names, err := r.list(p)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err := walk(path.Join(p, name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return walk(p)
 }
 
 // mount tells mounts apart: by their id, where the kernel (5.8 and later) says it,
