@@ -123,5 +123,5 @@ func refused(path, key string) bool {
 		}
 	}
 	_, ps := Translate([]byte("#cloud-config\n"+value+"\n"), Options{})
-	return strings.Contains(ps.InFile("f"), "not done here") || strings.Contains(ps.InFile("f"), "not fetched from elsewhere")
+	return strings.Contains(ps.InFile("f"), "not done here")
 }

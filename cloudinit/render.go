@@ -70,6 +70,10 @@ func (c *cloudConfig) renderUsers(out *Result) {
 		}
 		*users = append(*users, p)
 		out.KeepUsers = append(out.KeepUsers, u.name)
+		for _, i := range u.imports {
+			i.User = u.name
+			out.KeyImports = append(out.KeyImports, i)
+		}
 		for _, rule := range u.sudo {
 			sudoers += u.name + " " + rule + "\n"
 		}

@@ -34,6 +34,9 @@ type Result struct {
 	// otherwise left alone. All others are Ignition's: what is said is made so.
 	KeepUsers []string `json:",omitempty"`
 
+	// KeyImports are SSH keys of Config's users that are to be fetched, each time.
+	KeyImports []KeyImport `json:",omitempty"`
+
 	// Merges set variables in files, in place. A file that is in Config as well
 	// is written first.
 	Merges []Merge `json:",omitempty"`
@@ -57,6 +60,15 @@ type Result struct {
 
 	// Scripts run in this order, after all else.
 	Scripts []Script `json:",omitempty"`
+}
+
+// KeyImport says where more of a user's SSH keys are: at a URL that answers with
+// a line for each, as an authorized_keys has them, or as GitHub's API does with
+// JSON, a list of objects whose "key" it is.
+type KeyImport struct {
+	User, URL string
+	GitHub    string `json:",omitempty"` // the name there of whom the URL is about, if it is
+	Line      int    // of the config
 }
 
 // Command is what to do with a unit once all is in place.
@@ -154,6 +166,9 @@ func (out Result) Unsayable() Problems {
 	for _, s := range out.Scripts {
 		ps.Add(s.Line, Error, "a script cannot be said in Ignition, nor run on an image: make it a file and a unit with Type=oneshot that runs it")
 	}
+	for _, i := range out.KeyImports {
+		ps.Add(i.Line, Error, "keys to be fetched cannot be said in Ignition: write those of %s into ssh_authorized_keys", i.User)
+	}
 	for _, path := range out.Unmask {
 		ps.Add(1, Warning, "Ignition cannot lift a mask: the image must not have %s empty or a link to /dev/null", path)
 	}
@@ -168,6 +183,7 @@ func (out *Result) add(one Result) {
 	}
 	out.EtcHosts = out.EtcHosts || one.EtcHosts
 	out.KeepUsers = append(out.KeepUsers, one.KeepUsers...)
+	out.KeyImports = append(out.KeyImports, one.KeyImports...)
 	out.Merges = append(out.Merges, one.Merges...)
 	out.Unmask = append(out.Unmask, one.Unmask...)
 	out.EnableRuntime = append(out.EnableRuntime, one.EnableRuntime...)
@@ -183,6 +199,9 @@ func (out *Result) below(p format.Part) {
 			return p.Lines + 1
 		}
 		return p.Lines + line
+	}
+	for i := range out.KeyImports {
+		out.KeyImports[i].Line = move(out.KeyImports[i].Line)
 	}
 	for i := range out.Commands {
 		out.Commands[i].Line = move(out.Commands[i].Line)

@@ -203,11 +203,6 @@ func TestCloudInitsKeysAreRefusedByName(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	}
-	for _, key := range []string{"coreos_ssh_import_github", "coreos-ssh-import-github-users", "coreos_ssh_import_url"} {
-		if got := said(head+"users: [{name: a, "+key+": x}]\n", Options{}); !strings.Contains(got, "keys are not fetched from elsewhere: write them into ssh_authorized_keys") {
-			t.Errorf("%q", got)
-		}
-	}
 }
 
 func TestUsersOfCloudInit(t *testing.T) {
@@ -227,6 +222,9 @@ func TestUsersOfCloudInit(t *testing.T) {
 		"groups: [{a: [b]}]":                                                   "members are not said of a group here",
 		"groups: {a: b}":                                                       "members are not said of a group here",
 		"hostname: a\nfqdn: b.c":                                               "hostname and fqdn differ",
+		"users: [{name: a, coreos_ssh_import_github: a/b}]":                    "must be a GitHub user's name",
+		"users: [{name: a, coreos_ssh_import_github_users: [a, b c]}]":         "users[0].coreos_ssh_import_github_users[1] must be",
+		"users: [{name: a, coreos-ssh-import-url: 'ftp://a/b'}]":               "must be a URL",
 		"hostname: -a":                                                         "must be a host's name",
 		"fqdn: a b":                                                            "must be a host's name",
 	} {

@@ -1,6 +1,7 @@
 package cloudinit
 
 import (
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 type user struct {
 	name, passwd, gecos, homedir, primaryGroup, shell string
 	keys, groups, sudo                                []string
+	imports                                           []KeyImport
 	noCreateHome, noUserGroup, system, noLogInit      bool
 	locked                                            bool
 	uid                                               *int
@@ -31,9 +33,6 @@ func (r *reader) user(c *cloudConfig, n *yaml.Node, path string) {
 		return
 	}
 	var u user
-	fetched := func(n *yaml.Node, path string) {
-		r.problems.Add(n.Line, Error, "%s: keys are not fetched from elsewhere: write them into ssh_authorized_keys", path)
-	}
 	keys := map[string]take{
 		"name":   r.matching(&u.name, accountName, "a user's name"),
 		"passwd": r.passwordHash(&u.passwd),
@@ -42,7 +41,8 @@ func (r *reader) user(c *cloudConfig, n *yaml.Node, path string) {
 		"ssh_authorized_keys": r.sshKeys(&u.keys), "groups": r.groupNames(&u.groups),
 		"no_create_home": r.flag(&u.noCreateHome), "no_user_group": r.flag(&u.noUserGroup),
 		"system": r.flag(&u.system), "no_log_init": r.flag(&u.noLogInit),
-		"coreos_ssh_import_github": fetched, "coreos_ssh_import_github_users": fetched, "coreos_ssh_import_url": fetched,
+		"coreos_ssh_import_github": r.githubKeys(&u.imports), "coreos_ssh_import_github_users": r.list(r.githubKeys(&u.imports)),
+		"coreos_ssh_import_url": r.keysURL(&u.imports),
 	}
 	r.cloudInitUser(&u, keys)
 	r.mapping(n, path, keys)
@@ -93,6 +93,35 @@ func (r *reader) sshKeys(dst *[]string) take {
 			*dst = append(*dst, v)
 		}
 	}))
+}
+
+// githubName is a user's name there.
+var githubName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,38})$`)
+
+// githubKeys reads the name of a GitHub user, whose keys are to be fetched.
+func (r *reader) githubKeys(dst *[]KeyImport) take {
+	return r.text(func(v string, n *yaml.Node, path string) {
+		if !githubName.MatchString(v) {
+			r.problems.Add(n.Line, Error, "%s must be a GitHub user's name, and is %.80q", path, v)
+			return
+		}
+		*dst = append(*dst, KeyImport{URL: "https://api.github.com/users/" + v + "/keys", GitHub: v, Line: n.Line})
+	})
+}
+
+// keysURL reads the URL of a list of keys.
+func (r *reader) keysURL(dst *[]KeyImport) take {
+	return r.text(func(v string, n *yaml.Node, path string) {
+		u, err := url.Parse(v)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			r.problems.Add(n.Line, Error, "%s must be a URL that begins with https:// or http://", path)
+			return
+		}
+		if u.Scheme == "http" {
+			r.problems.Add(n.Line, Warning, "%s: over http anybody on the way can put in a key: use https", path)
+		}
+		*dst = append(*dst, KeyImport{URL: v, Line: n.Line})
+	})
 }
 
 // groupNames reads a list, or text with commas.

@@ -102,10 +102,14 @@ func TestConfigs(t *testing.T) {
 	}
 }
 
-// internet answers any request with its URL.
+// internet answers any request with its URL, and where keys are with one.
 type internet struct{}
 
 func (internet) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasSuffix(r.URL.Path, "/keys") {
+		key := fmt.Sprintf("[{\"id\": 1, \"key\": \"ssh-ed25519 AAAA %s\"}]", r.URL)
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(key))}, nil
+	}
 	body := fmt.Sprintf("%s\nX-Host: %s\n", r.URL, r.Header.Get("X-Host"))
 	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body))}, nil
 }

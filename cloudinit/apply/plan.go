@@ -64,6 +64,9 @@ func (a *Applier) plan(ctx context.Context, in cloudinit.Result) (*plan, error) 
 		return nil, err
 	}
 	p.fetch = fetch
+	if err := p.importKeys(); err != nil {
+		return nil, err
+	}
 	p.refuseDisks()
 	if a.opts.Manager == nil {
 		p.refuseOrders()

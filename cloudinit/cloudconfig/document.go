@@ -34,6 +34,8 @@ type docUser struct {
 	NoLogInit    bool     `yaml:"no_log_init,omitempty"`
 	Shell        scalar   `yaml:"shell,omitempty"`
 	Keys         []scalar `yaml:"ssh_authorized_keys,omitempty"`
+	GitHub       []scalar `yaml:"coreos_ssh_import_github_users,omitempty"`
+	KeysURL      scalar   `yaml:"coreos_ssh_import_url,omitempty"`
 }
 
 type docFile struct {

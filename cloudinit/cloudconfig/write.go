@@ -107,6 +107,7 @@ func (w *writer) users() {
 			PrimaryGroup: optional(u.PrimaryGroup), Shell: optional(u.Shell),
 			NoCreateHome: isTrue(u.NoCreateHome), NoUserGroup: isTrue(u.NoUserGroup), System: isTrue(u.System), NoLogInit: isTrue(u.NoLogInit),
 		}
+		w.imports(&entry, u.Name)
 		for _, k := range u.SSHAuthorizedKeys {
 			entry.Keys = append(entry.Keys, scalar(k))
 		}
@@ -121,6 +122,21 @@ func (w *writer) users() {
 			continue
 		}
 		w.doc.Groups = append(w.doc.Groups, scalar(g.Name))
+	}
+}
+
+// imports writes where more of a user's keys are.
+func (w *writer) imports(entry *docUser, user string) {
+	for _, i := range w.out.KeyImports {
+		switch {
+		case i.User != user:
+		case i.GitHub != "":
+			entry.GitHub = append(entry.GitHub, scalar(i.GitHub))
+		case entry.KeysURL == "":
+			entry.KeysURL = scalar(i.URL)
+		default:
+			w.problems.Add(i.Line, cloudinit.Error, "cloud-config has no words for keys of %s from two URLs: %s", user, i.URL)
+		}
 	}
 }
 

@@ -49,6 +49,10 @@ func same(out cloudinit.Result) cloudinit.Result {
 	out.EnableRuntime = slices.Sorted(slices.Values(out.EnableRuntime))
 	out.Merges = slices.Clone(out.Merges)
 	slices.SortFunc(out.Merges, func(a, b cloudinit.Merge) int { return strings.Compare(a.Path, b.Path) })
+	out.KeyImports = slices.Clone(out.KeyImports)
+	for i := range out.KeyImports {
+		out.KeyImports[i].Line = 0
+	}
 	out.Commands = slices.Clone(out.Commands)
 	for i := range out.Commands {
 		out.Commands[i].Line = 0
