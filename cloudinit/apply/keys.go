@@ -58,8 +58,41 @@ func (p *planner) authorize(c types.PasswdUser) error {
 			return err
 		}
 	}
-	return p.putKeys(file, lines, whole, entry{kind: regular, mode: 0o600, uid: u.uid, gid: u.gid},
-		entry{kind: directory, mode: 0o700, uid: u.uid, gid: u.gid})
+	want, dir := entry{kind: regular, mode: 0o600, uid: u.uid, gid: u.gid}, entry{kind: directory, mode: 0o700, uid: u.uid, gid: u.gid}
+	if !whole && p.hasUpdateSSHKeys() {
+		// It makes authorized_keys anew of the files in authorized_keys.d, whenever
+		// somebody calls it.
+		if err := p.putKeys(path.Join(u.home, fragment), lines, true, want, dir); err != nil {
+			return err
+		}
+		if p.hasKeys(file, lines) {
+			return nil
+		}
+	}
+	return p.putKeys(file, lines, whole, want, dir)
+}
+
+// hasUpdateSSHKeys knows Flatcar.
+func (p *planner) hasUpdateSSHKeys() bool {
+	at, err := p.follow("/usr/bin/update-ssh-keys")
+	if err != nil {
+		return false
+	}
+	e, err := p.lstat(at)
+	return err == nil && e.kind == regular
+}
+
+// hasKeys says whether a file has all of these lines, and no part of ours that
+// could have others.
+func (p *planner) hasKeys(file string, lines []string) bool {
+	at, err := p.resolve(file)
+	if err != nil {
+		return false
+	}
+	text, _, ok, err := p.read(at)
+	have := strings.Split(string(text), "\n")
+	return err == nil && ok && !slices.Contains(have, keysBegin) &&
+		!slices.ContainsFunc(lines, func(l string) bool { return !slices.Contains(have, l) })
 }
 
 func (p *planner) putKeys(file string, lines []string, whole bool, want, dir entry) error {

@@ -74,12 +74,10 @@ func (a *Applier) plan(ctx context.Context, in cloudinit.Result) (*plan, error) 
 	for _, part := range []func(){p.passwd, p.storage, p.merges, p.units, p.scripts} {
 		part()
 	}
+	steps, err := p.steps()
+	p.note(err)
 	if err := errors.Join(p.problems...); err != nil {
 		return nil, fmt.Errorf("nothing was changed:\n%w", err)
-	}
-	steps, err := p.steps()
-	if err != nil {
-		return nil, err
 	}
 	out := &plan{steps: steps}
 	return out, p.live(out)

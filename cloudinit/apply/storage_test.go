@@ -292,3 +292,35 @@ func TestOnlyOneRun(t *testing.T) {
 		t.Errorf("the other run ended with %v", other)
 	}
 }
+
+// What is read-only is refused before anything is changed; if it has already what
+// the config wants, that is fine.
+func TestReadOnlyUsr(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	root := image(t, with(map[string]string{"/usr/share/a": "here\n"}))
+	usr := root + "/usr"
+	for _, flags := range []uintptr{syscall.MS_BIND, syscall.MS_BIND | syscall.MS_REMOUNT | syscall.MS_RDONLY} {
+		if err := syscall.Mount(usr, usr, "", flags, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(usr, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	a := applier(t, Options{Root: root})
+	_, err := a.Apply(t.Context(), ignition(t, `"storage": {"files": [{"path": "/new"}, {"path": "/usr/share/b/c"}]}`))
+	if err == nil || !strings.Contains(err.Error(), "/usr/share/b/c: /usr/share is read-only") {
+		t.Errorf("it says %v", err)
+	}
+	if _, err := os.Lstat(root + "/new"); err == nil {
+		t.Error("it changed something")
+	}
+	in := ignition(t, `"storage": {"files": [{"path": "/usr/share/a", "contents": {"source": "data:,here%0A"}}]}`)
+	if report, err := a.Apply(t.Context(), in); err != nil || report.Changed() {
+		t.Errorf("what is there already: %v, %v", report.Changes, err)
+	}
+}

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -96,7 +97,7 @@ func (t *tree) walk(p string, last bool) (string, error) {
 	return at, nil
 }
 
-// place is resolve for what is to be written: never where the kernel listens.
+// place is resolve for what is to be there: never where the kernel listens.
 func (t *tree) place(p string) (string, error) {
 	at, err := t.resolve(p)
 	if err != nil {
@@ -109,22 +110,6 @@ func (t *tree) place(p string) (string, error) {
 	}
 	if at == "/" {
 		return "", fmt.Errorf("%s is the root itself", p)
-	}
-	// What exists must take it.
-	for up := path.Dir(at); ; up = path.Dir(up) {
-		if t.nodes[up] != nil {
-			break // checked when it was put
-		}
-		e, err := t.root.lstat(up)
-		if err != nil {
-			return "", err
-		}
-		if e.kind == directory {
-			if err := t.root.writable(up); err != nil {
-				return "", fmt.Errorf("%s: %w", named(p, at), err)
-			}
-			break
-		}
 	}
 	return at, nil
 }
@@ -266,6 +251,7 @@ func (t *tree) steps() ([]step, error) {
 	if err != nil {
 		return nil, err
 	}
+	var refused []error
 	for _, p := range t.order {
 		n := t.nodes[p]
 		same, err := t.same(p, n)
@@ -275,13 +261,30 @@ func (t *tree) steps() ([]step, error) {
 		if same {
 			continue
 		}
+		if err := t.takes(p); err != nil {
+			refused = append(refused, fmt.Errorf("%s: %w", p, err))
+			continue
+		}
 		s := step{path: p, was: n.was, want: n.want, content: n.content, hardTo: n.hardTo}
 		if s.change, err = t.describe(p, n); err != nil {
 			return nil, err
 		}
 		steps = append(steps, s)
 	}
-	return steps, nil
+	return steps, errors.Join(refused...)
+}
+
+// takes says why a path can't be written: of a directory on the way that is there.
+func (t *tree) takes(p string) error {
+	for up := path.Dir(p); ; up = path.Dir(up) {
+		e, err := t.root.lstat(up)
+		if err != nil {
+			return err
+		}
+		if e.kind == directory {
+			return t.root.writable(up)
+		}
+	}
 }
 
 // leftovers finds what a run that was cut off left in the directories that this

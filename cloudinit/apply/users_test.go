@@ -84,6 +84,17 @@ func TestAccounts(t *testing.T) {
 		in:   `"users": [{"name": "core", "sshAuthorizedKeys": ["k1"]}]`,
 		want: []string{"/etc/ssh/keys/core 0644 0:0 file\n\t" + keysBegin + "\n\tk1\n"},
 	}, {
+		name: "keys on Flatcar, where update-ssh-keys puts files together",
+		root: map[string]string{"/usr/bin/update-ssh-keys": "x"},
+		in:   `"users": [{"name": "core", "sshAuthorizedKeys": ["k1"]}]`,
+		want: []string{"/home/core/.ssh/authorized_keys 0600 1000:1000 file\n\t" + keysBegin, "/home/core/.ssh/authorized_keys.d/ignition 0600 1000:1000 file\n\tk1\n"},
+	}, {
+		name: "and has put them together",
+		root: map[string]string{"/usr/bin/update-ssh-keys": "x", "/home/core/.ssh/authorized_keys": "# auto-generated\n\nk1\n"},
+		in:   `"users": [{"name": "core", "sshAuthorizedKeys": ["k1"]}]`,
+		want: []string{"/home/core/.ssh/authorized_keys.d/ignition 0600 1000:1000 file\n\tk1\n"},
+		not:  []string{"authorized_keys 0"},
+	}, {
 		name: "keys of others stay, before and after, and their mode",
 		root: map[string]string{"/home/core/.ssh/authorized_keys": "other\n" + keysBegin + "\nold\n" + keysEnd + "\nlast"},
 		in:   `"users": [{"name": "core", "sshAuthorizedKeys": ["new"]}]`,
