@@ -2,7 +2,6 @@ package apply
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -278,28 +277,4 @@ func (p *planner) includeSSHD(pattern string, said map[string]string, budget *in
 		}
 	}
 	return nil
-}
-
-// runsAs finds a process of a user on this host; 0 if there is none.
-func runsAs(uid int) int {
-	all, err := os.ReadDir("/proc")
-	if err != nil {
-		return 0
-	}
-	for _, e := range all {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		status, err := os.ReadFile("/proc/" + e.Name() + "/status")
-		if err != nil {
-			continue // it has ended
-		}
-		for l := range strings.Lines(string(status)) {
-			if ids, ok := strings.CutPrefix(l, "Uid:"); ok && strings.Fields(ids)[0] == strconv.Itoa(uid) {
-				return pid
-			}
-		}
-	}
-	return 0
 }

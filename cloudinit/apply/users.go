@@ -357,50 +357,5 @@ func (p *planner) copySkeleton(from, to string, u user, depth int) error {
 	return nil
 }
 
-// removeUser takes a user away with its home, as userdel --remove does.
-func (p *planner) removeUser(u user) error {
-	a := p.accounts
-	switch {
-	case u.uid == 0:
-		return fmt.Errorf("it is root: it stays")
-	case slices.ContainsFunc(a.passwd.more, func(r []string) bool { return r[0] == u.name }):
-		return fmt.Errorf("it comes with the distribution, in its read-only /usr: it can't be removed")
-	}
-	if p.opts.Manager != nil {
-		if pid := runsAs(u.uid); pid != 0 {
-			return fmt.Errorf("it can't be removed while its process %d runs: `loginctl terminate-user %s` first", pid, u.name)
-		}
-	}
-	a.passwd.remove(u.name)
-	a.shadow.remove(u.name)
-	a.subuid.remove(u.name)
-	a.subgid.remove(u.name)
-	if g, ok := a.group(u.name); ok && g.gid == u.gid && len(slices.DeleteFunc(slices.Clone(g.members), func(m string) bool { return m == u.name })) == 0 &&
-		!slices.ContainsFunc(a.passwd.rows, func(r []string) bool { return field(r, 3) == strconv.Itoa(g.gid) }) {
-		a.groups.remove(u.name)
-		a.gshadow.remove(u.name)
-	}
-	if err := p.supplementary(types.PasswdUser{Name: u.name}); err != nil {
-		return err
-	}
-	at, err := p.place(u.home)
-	if err != nil {
-		return nil // a home where none can be: nothing to remove
-	}
-	e, err := p.lstat(at)
-	if err != nil || e.kind != directory || e.uid != u.uid || strings.Count(at, "/") < 2 {
-		return err // not its own: userdel leaves it, too
-	}
-	for _, r := range a.passwd.rows {
-		if other := field(r, 5); other == u.home || strings.HasPrefix(other+"/", u.home+"/") {
-			return fmt.Errorf("%s's home is in its home %s, which therefore can't be removed", r[0], u.home)
-		}
-	}
-	if err := p.root.mountedBelow(at); err != nil {
-		return fmt.Errorf("its home %s can't be removed: %w", u.home, err)
-	}
-	return p.put(at, node{want: entry{kind: missing}, deep: true})
-}
-
 // onlyPasswordAndKeys says that the config means only these of a user who exists.
 func (p *planner) onlyPasswordAndKeys(name string) bool { return slices.Contains(p.in.KeepUsers, name) }
