@@ -88,7 +88,7 @@ func run(ctx context.Context, j *joining) (Cluster, error) {
 	opts := &j.Options
 	opts.Request = cmp.Or(opts.Request, 10*time.Second)
 	opts.Poll = cmp.Or(opts.Poll, 5*time.Minute)
-	opts.Backoff = Backoff{First: cmp.Or(opts.Backoff.First, time.Second), Most: cmp.Or(opts.Backoff.Most, time.Minute)}
+	opts.Backoff = Backoff{First: cmp.Or(opts.Backoff.First, time.Second), Most: cmp.Or(opts.Backoff.Most, 15*time.Second)}
 	if opts.Progress == nil {
 		opts.Progress = func(string) {}
 	}
