@@ -205,4 +205,38 @@ fleetd cloudinit --quiet --from-file /root/config.bu`)
 		t.Errorf("killed and run again: %q", got)
 	}
 	check("killed and run again")
+	// A script's output is in the journal, and how it ends is how the run ends.
+	scripted := func(script string) string {
+		return w.run(h, "printf '"+script+"' > /root/script; fleetd cloudinit --from-file /root/script 2>&1 || echo status $?; journalctl --sync; journalctl -q --no-pager -o cat -u 'fleet-cloudinit-script-*'")
+	}
+	if got := scripted(`#!/bin/bash\necho said by $BASH\n`); !strings.Contains(got, ": done") || !strings.Contains(got, "said by /bin/bash") {
+		t.Errorf("a script: %s", got)
+	}
+	if got := scripted(`#!/bin/bash\nexit 3\n`); !strings.Contains(got, ": failed") || !strings.Contains(got, "status 1") {
+		t.Errorf("a script that fails: %s", got)
+	}
+
+	// What a cloud-config says until the next boot only.
+	w.run(h, `cat > /root/runtime.yaml <<'END'
+#cloud-config
+coreos:
+  units:
+    - name: brief.service
+      runtime: true
+      enable: true
+      command: start
+      content: |
+        [Service]
+        ExecStart=/bin/sleep infinity
+        [Install]
+        WantedBy=multi-user.target
+    - name: lasting.service
+      runtime: true
+      mask: true
+      command: stop
+END
+fleetd cloudinit --from-file /root/runtime.yaml`)
+	if got := w.run(h, "systemctl is-enabled brief.service; systemctl is-active brief.service; readlink /run/systemd/system/lasting.service; systemctl is-active lasting.service || true"); got != "enabled-runtime\nactive\n/dev/null\ninactive" {
+		t.Errorf("until the next boot: %q", got)
+	}
 }
