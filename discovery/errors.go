@@ -15,6 +15,13 @@ var (
 		"for a new cluster, make a new URL")
 	// ErrDuplicate: another host has this host's id, which is made of its peer URLs.
 	ErrDuplicate = errors.New("another host has registered with this host's peer URLs: give each host its own (ETCD_INITIAL_ADVERTISE_PEER_URLS)")
+	// ErrRefused: the service took the request, and does not let this host join. It
+	// is not registered.
+	ErrRefused = errors.New("the service does not let this host join")
+	// ErrSpelling: the hosts were given one URL in different words. It is etcd's
+	// cluster token, so each would start in a cluster that the others aren't in.
+	ErrSpelling = errors.New("another host was given this URL in other words (a slash at the end? a name for an address?), " +
+		"but etcd takes it letter by letter")
 	// ErrUnknownURL: the service doesn't know the URL.
 	ErrUnknownURL = errors.New("the service does not know this URL: it has expired, or was mistyped; make a new one with /new?size=N and give it to all hosts")
 )

@@ -178,10 +178,11 @@ func (j *joining) step(ctx context.Context) (c Cluster, done bool, err error) {
 	switch {
 	case at >= 0 && members[at].Value != j.value:
 		return c, false, fmt.Errorf("%w: it is %s there, and %s here", ErrDuplicate, members[at].Value, j.value)
+	case complete && at >= 0 && !j.mine && !j.Resume:
+		return c, false, ErrDataLost
+	case !j.looksOn && (!complete || at >= 0) && j.spelling(members, at >= 0) != nil:
+		return c, false, j.spelling(members, at >= 0)
 	case complete && (at >= 0 || j.looksOn):
-		if !j.mine && !j.Resume && !j.looksOn {
-			return c, false, ErrDataLost
-		}
 		if err := checkMembers(members); err != nil {
 			return c, false, err
 		}
@@ -215,10 +216,30 @@ func (j *joining) register(ctx context.Context) error {
 		return nil // an earlier try came through, its answer did not
 	case errors.As(err, &f) && f.Code == CodeFull:
 		return nil // somebody was quicker: the next look says who
+	case notFound(err):
+		return fmt.Errorf("%w (%w)", ErrUnknownURL, err)
+	case f != nil:
+		return fmt.Errorf("%w: %w", ErrRefused, err)
 	case err == nil || errors.As(err, new(temporary)):
 		j.mine = true
 	}
 	return err
+}
+
+// spelling refuses to go on beside a member that joined by the same URL in other
+// words: its id is made of its peer URLs and of the URL as it was given.
+func (j *joining) spelling(members []Member, registered bool) error {
+	for _, m := range members {
+		p, err := token.ParsePeer(m.Value)
+		switch {
+		case err != nil || m.ID == string(token.IDOf(p.URLs, j.URL)):
+		case registered:
+			return fmt.Errorf("%w (%s): make a new one, and give all hosts the very same text", ErrSpelling, m.Value)
+		default:
+			return fmt.Errorf("%w (%s): give all hosts the very same text; this one has not registered", ErrSpelling, m.Value)
+		}
+	}
+	return nil
 }
 
 // firstOf gives the members: those that joined first.

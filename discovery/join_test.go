@@ -253,6 +253,54 @@ func TestServiceThatIsDownForAWhile(t *testing.T) {
 	}
 }
 
+// The URL is etcd's cluster token: hosts that were given it in other words would
+// each start in a cluster that the others aren't in, and never get out of that.
+func TestURLInOtherWords(t *testing.T) {
+	url, _ := ours(t, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	waits, ended := make(chan struct{}), make(chan error)
+	first := member(url, 1)
+	first.Progress = func(string) { close(waits) }
+	go func() {
+		_, err := discovery.Join(ctx, first)
+		ended <- err
+	}()
+	<-waits
+	other := member(url+"/", 2)
+	other.BeforeRegister = func() error { t.Error("it registers"); return nil }
+	if _, errs := join(t, other); !errors.Is(errs[0], discovery.ErrSpelling) || !strings.Contains(errs[0].Error(), "n1=http://10.0.0.1:2380") {
+		t.Errorf("with a slash at the end: %v", errs[0])
+	}
+	if _, errs := join(t, member(url, 2)); errs[0] != nil {
+		t.Errorf("corrected: %v", errs[0])
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, errs := join(t, member(url+"/", 3)); !errors.As(errs[0], new(*discovery.FullError)) {
+		t.Errorf("to be a proxy, the other words do: %v", errs[0])
+	}
+}
+
+// Both register at once: they see it when it is too late for this URL.
+func TestURLInOtherWordsAtOnce(t *testing.T) {
+	url, _ := ours(t, 2)
+	var looked sync.WaitGroup
+	looked.Add(2)
+	one, two := member(url, 1), member(url+"/", 2)
+	for _, o := range []*discovery.Options{&one, &two} {
+		o.BeforeRegister = func() error { looked.Done(); looked.Wait(); return nil }
+	}
+	for _, err := range second(join(t, one, two)) {
+		if !errors.Is(err, discovery.ErrSpelling) || !strings.Contains(err.Error(), "make a new one") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func second(_ []discovery.Cluster, errs []error) []error { return errs }
+
 func TestErrorsSayWhatToDo(t *testing.T) {
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>Please log in") }))
 	defer page.Close()

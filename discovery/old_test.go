@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fleet-project/fleet/discovery"
+	"github.com/fleet-project/fleet/discovery/token"
 )
 
 // oldService answers as discovery.etcd.io did: PUT overwrites whatever
@@ -136,9 +137,12 @@ func TestOldServiceRefuses(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			o := &oldService{size: tc.size}
 			if tc.value != "" {
-				o.nodes = []*discovery.Node{{Key: "/_etcd/registry/tok/ff", Value: &tc.value, ModifiedIndex: 5, CreatedIndex: 5}}
+				o.nodes = []*discovery.Node{{Value: &tc.value, ModifiedIndex: 5, CreatedIndex: 5}}
 			}
 			url := o.start(t)
+			for _, n := range o.nodes {
+				n.Key = "/_etcd/registry/tok/" + string(token.IDOf([]string{"http://10.0.0.9:2380"}, url))
+			}
 			if _, errs := join(t, member(url, 1)); errs[0] == nil || !strings.Contains(errs[0].Error(), tc.says) || !strings.Contains(errs[0].Error(), url) {
 				t.Errorf("%v", errs[0])
 			}

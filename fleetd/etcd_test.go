@@ -201,6 +201,21 @@ func TestTwoHostsWithOneAddress(t *testing.T) {
 	}
 }
 
+// The service doesn't let a host join that has another's name. The host says so
+// once; with a name of its own it gets the place.
+func TestTwoHostsWithOneName(t *testing.T) {
+	d, n := startDiscovery(t), newNetwork(t)
+	url := d.url(t, 2)
+	first := n.host(t, 1, "ETCD_DISCOVERY="+url).start()
+	first.said.await(t, "1 of 2 joined")
+	second := n.host(t, 2, "ETCD_DISCOVERY="+url, "ETCD_NAME=n1")
+	for range 2 {
+		second.start().refused("the name n1 is member", "give each host a name of its own (ETCD_NAME")
+	}
+	second.environ = append(second.environ, "ETCD_NAME=n2")
+	formed(t, first, second.start())
+}
+
 // An unreachable service is waited for, and its URL never given up.
 func TestServiceThatIsAway(t *testing.T) {
 	d, n := startDiscovery(t), newNetwork(t)

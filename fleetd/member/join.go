@@ -60,7 +60,9 @@ func (s Settings) explain(err error, resume bool) error {
 		return &Refusal{err}
 	case errors.Is(err, discovery.ErrDataLost):
 		return &Refusal{fmt.Errorf("%w\n%s", err, s.replaceHelp(string(token.IDOf(s.peerURLs(), s.Discovery.URL))))}
-	case errors.Is(err, discovery.ErrUnknownURL):
+	case errors.Is(err, discovery.ErrRefused):
+		return &Refusal{errors.Join(err, s.RemoveNote())} // it is not registered, and may be another next time
+	case errors.Is(err, discovery.ErrUnknownURL), errors.Is(err, discovery.ErrSpelling):
 		return &Refusal{err}
 	}
 	return err
