@@ -177,6 +177,9 @@ func (r *cloudinitRun) enact(ctx context.Context, from string, result cloudinit.
 		Root: r.root, Manager: manager, CommandsLater: r.later, Workspace: r.workspace,
 		StartEnabled: kind == format.Ignition || kind == format.Butane,
 	}
+	if !r.quiet {
+		opts.Warn = func(what string) { fmt.Fprintf(r.err, "%s: warning: %s\n", from, what) }
+	}
 	if !r.quiet && r.output == "text" && !r.diff {
 		opts.Progress = func(c apply.Change) { fmt.Fprintln(r.out, c) }
 		opts.Outcome = func(o apply.Outcome) { fmt.Fprintln(r.out, o) }

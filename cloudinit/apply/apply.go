@@ -32,6 +32,8 @@ type Options struct {
 	// it is done; nil: nobody.
 	Progress func(Change)
 	Outcome  func(Outcome)
+	// Warn is told, while planning, of what the config says in vain; nil: nobody.
+	Warn func(string)
 
 	// For tests:
 	now       func() time.Time
@@ -133,6 +135,9 @@ func New(opts Options) (*Applier, error) {
 	}
 	if opts.Outcome == nil {
 		opts.Outcome = func(Outcome) {}
+	}
+	if opts.Warn == nil {
+		opts.Warn = func(string) {}
 	}
 	if opts.Workspace == "" {
 		opts.Workspace = "/var/lib/coreos-cloudinit"

@@ -47,7 +47,8 @@ func (p *planner) enable(name, dir string) error {
 			return fmt.Errorf("it can't be enabled: there is no such unit in %s", strings.Join(unitDirs, ", "))
 		}
 		if next == name && len(in.wanted)+len(in.required)+len(in.upheld)+len(in.alias)+len(in.also) == 0 {
-			return fmt.Errorf("it can't be enabled: %s has no [Install] that says what pulls it in (WantedBy=multi-user.target, usually)", in.file)
+			p.opts.Warn(fmt.Sprintf("%s: enabling it does nothing: %s has no [Install] that says what pulls it in (WantedBy=multi-user.target, usually)", name, in.file))
+			return nil
 		}
 		if err := p.links(in, dir); err != nil {
 			return err

@@ -149,7 +149,6 @@ func TestRefusedUnits(t *testing.T) {
 	}{
 		{"no such unit", nil, `{"name": "a.service", "enabled": true}`, "unit a.service: it can't be enabled: there is no such unit"},
 		{"no such template", nil, `{"name": "a@1.service", "enabled": true}`, "there is no such unit"},
-		{"no [Install]", nil, `{"name": "a.service", "enabled": true, "contents": "[Service]\nExecStart=/bin/true\n"}`, "has no [Install] that says what pulls it in"},
 		{"a template without an instance", map[string]string{usr + "a@.service": wanted}, `{"name": "a@.service", "enabled": true}`, "enable an instance of it"},
 		{"another name", map[string]string{usr + "a.service": wanted, usr + "b.service": "->a.service"}, `{"name": "b.service", "enabled": true}`, "only another name of a.service"},
 		{"names in a circle", map[string]string{usr + "a.service": "->b.service", usr + "b.service": "->a.service"}, `{"name": "b.service", "enabled": true}`, "go in a circle"},
@@ -176,5 +175,24 @@ func TestRefusedUnits(t *testing.T) {
 				t.Errorf("it changed\n%s", diff)
 			}
 		})
+	}
+}
+
+// Old configs enable units that nothing can pull in: as with systemctl, that is
+// no reason to leave the host without the rest.
+func TestEnablingWithoutInstallIsAWarning(t *testing.T) {
+	root := image(t, map[string]string{"/etc/systemd/system/": ""})
+	var warned []string
+	a := applier(t, Options{Root: root, Warn: func(what string) { warned = append(warned, what) }})
+	in := ignition(t, `"systemd": {"units": [{"name": "a.service", "enabled": true, "contents": "[Service]\nExecStart=/bin/true\n"}]}`)
+	if _, err := a.Apply(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	const want = "a.service: enabling it does nothing: /etc/systemd/system/a.service has no [Install]"
+	if len(warned) != 1 || !strings.HasPrefix(warned[0], want) {
+		t.Errorf("it warns %q", warned)
+	}
+	if got := treeOf(t, root); got["/etc/systemd/system/a.service"] == "" || got["/etc/systemd/system/multi-user.target.wants"] != "" {
+		t.Errorf("the tree is %v", got)
 	}
 }
