@@ -275,6 +275,78 @@ func TestLinkThatAppearsMeanwhile(t *testing.T) {
 	}
 }
 
+// Whoever owns a directory may rename what root makes there, and put a link to
+// another's file in its place: that file keeps its mode and owner.
+func TestSwappedWhileItIsMade(t *testing.T) {
+	for _, c := range []struct{ name, in, at string }{
+		{"a directory, before chmod", `"directories": [{"path": "/home/eve/d", "mode": 511, "user": {"id": 1001}}]`, "chmod"},
+		{"a directory, before chown", `"directories": [{"path": "/home/eve/d", "mode": 511, "user": {"id": 1001}}]`, "chown"},
+		{"a file, before chmod", `"files": [{"path": "/home/eve/f", "mode": 511, "user": {"id": 1001}}]`, "chmod"},
+		{"a file, before chown", `"files": [{"path": "/home/eve/f", "mode": 511, "user": {"id": 1001}}]`, "chown"},
+		{"a link, before chown", `"links": [{"path": "/home/eve/l", "target": "/x", "user": {"id": 1001}}]`, "chown"},
+	} {
+		for by, link := range map[string]func(from, to string) error{"symbolic link": os.Symlink, "hard link": os.Link} {
+			t.Run(c.name+", "+by, func(t *testing.T) {
+				if c.at == "chown" && os.Geteuid() != 0 {
+					t.Skip("only root can give files away")
+				}
+				root := image(t, with(map[string]string{"/home/eve/": "", "/etc/secret": "secret"}))
+				if err := os.Chmod(root+"/etc/secret", 0o600); err != nil {
+					t.Fatal(err)
+				}
+				secret := treeOf(t, root)["/etc/secret"]
+				swapped := false
+				a := applier(t, Options{Root: root, hook: func(op string) {
+					made, err := filepath.Glob(root + "/home/eve/" + tempPrefix + "*")
+					if err != nil || swapped || op != c.at || len(made) != 1 {
+						return
+					}
+					swapped = true
+					for _, err := range []error{os.Rename(made[0], root+"/home/eve/away"), link(root+"/etc/secret", made[0])} {
+						if err != nil {
+							t.Error(err)
+						}
+					}
+				}})
+				_, _ = a.Apply(t.Context(), ignition(t, `"storage": {`+c.in+`}`)) // that it fails is as well as that it doesn't
+				if !swapped {
+					t.Fatal("nothing was swapped")
+				}
+				if now := treeOf(t, root)["/etc/secret"]; now != secret {
+					t.Errorf("another's file is %s, not %s", now, secret)
+				}
+			})
+		}
+	}
+}
+
+// A name as an earlier run would have left it keeps no config from being applied,
+// whoever took it.
+func TestWhatLooksLikeALeftover(t *testing.T) {
+	root := image(t, with(map[string]string{"/home/eve/" + tempPrefix + "mine/file": "", "/home/eve/" + tempPrefix + "old": "", "/home/eve/" + tempPrefix + "dir/": ""}))
+	taken := false
+	a := applier(t, Options{Root: root, hook: func(op string) {
+		if op == "unlink" && !taken {
+			taken = true
+			addTo(t, root, map[string]string{"/home/eve/" + tempPrefix + "dir/file": ""})
+		}
+	}})
+	in := ignition(t, `"storage": {"files": [{"path": "/home/eve/f"}]}`)
+	if _, err := a.Apply(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if !taken {
+		t.Error("nothing was removed")
+	}
+	names, err := filepath.Glob(root + "/home/eve/" + tempPrefix + "*")
+	if err != nil || len(names) != 2 {
+		t.Errorf("left are %v, %v", names, err)
+	}
+	if report, err := a.Apply(t.Context(), in); err != nil || report.Changed() {
+		t.Errorf("again: %v, %v", report.Changes, err)
+	}
+}
+
 // Two runs at once: the later one is told.
 func TestOnlyOneRun(t *testing.T) {
 	root := image(t, with(nil))

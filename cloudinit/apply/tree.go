@@ -312,6 +312,11 @@ func (t *tree) leftovers() ([]step, error) {
 			if err != nil {
 				return nil, err
 			}
+			if below, err := t.root.list(p); err != nil {
+				return nil, err
+			} else if len(below) > 0 {
+				continue // not of ours, which are renamed before anything is put into them
+			}
 			steps = append(steps, step{path: p, was: e, leftover: true, change: Change{Verb: "remove", Subject: p, Detail: "left by a run that was cut off"}})
 		}
 	}

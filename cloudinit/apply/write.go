@@ -29,7 +29,10 @@ func (r *root) do(s step) error {
 		return fmt.Errorf("%s changed since it was looked at", s.path)
 	}
 	if s.leftover {
-		return r.remove(s.path, now)
+		if err := r.remove(s.path, now); !errors.Is(err, unix.ENOTEMPTY) {
+			return err
+		}
+		return nil // somebody's who took the name: no reason to end here
 	}
 	switch s.want.kind {
 	case missing:
@@ -42,11 +45,7 @@ func (r *root) do(s step) error {
 		case s.hardTo != "":
 			return r.hardLink(s.hardTo, dir, temp)
 		case s.want.kind == symlink:
-			r.before("symlink")
-			if err := unix.Symlinkat(s.want.target, dir, temp); err != nil {
-				return err
-			}
-			return r.chown(dir, temp, s.want)
+			return r.makeLink(dir, temp, s.want)
 		}
 		return r.writeFile(dir, temp, path.Base(s.path), s)
 	})
@@ -83,12 +82,35 @@ func (r *root) place(p string, create func(dir int, temp string) error) error {
 	return unix.Fsync(dir)
 }
 
-func (r *root) chown(dir int, name string, want entry) error {
+// chown gives what is open to its owner: never by its name, which whoever owns
+// the directory could give to another file meanwhile. chmod goes by the
+// descriptor for the same reason.
+func (r *root) chown(fd int, want entry) error {
 	if r.noOwners {
 		return nil
 	}
 	r.before("chown")
-	return unix.Fchownat(dir, name, want.uid, want.gid, unix.AT_SYMLINK_NOFOLLOW)
+	return unix.Fchownat(fd, "", want.uid, want.gid, unix.AT_EMPTY_PATH)
+}
+
+func (r *root) makeLink(dir int, temp string, want entry) error {
+	r.before("symlink")
+	if err := unix.Symlinkat(want.target, dir, temp); err != nil {
+		return err
+	}
+	fd, err := unix.Openat(dir, temp, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return errors.New("somebody put another thing in its place")
+	}
+	return r.chown(fd, want)
 }
 
 func (r *root) writeFile(dir int, temp, name string, s step) error {
@@ -106,7 +128,7 @@ func (r *root) writeFile(dir int, temp, name string, s step) error {
 		}
 		data = data[max(n, 0):]
 	}
-	if err := r.chown(dir, temp, s.want); err != nil {
+	if err := r.chown(fd, s.want); err != nil {
 		return err
 	}
 	r.before("chmod") // after the owner: chown takes setuid away
@@ -154,12 +176,8 @@ func (r *root) makeDir(s step, now entry) error {
 			return err
 		}
 		defer unix.Close(fd)
-		if err := r.chown(fd, ".", s.want); err != nil {
-			return &fs.PathError{Op: "chown", Path: s.path, Err: err}
-		}
-		r.before("chmod")
-		if err := unix.Fchmod(fd, s.want.mode); err != nil {
-			return &fs.PathError{Op: "chmod", Path: s.path, Err: err}
+		if err := r.setRights(fd, s.want); err != nil {
+			return &fs.PathError{Op: "change", Path: s.path, Err: err}
 		}
 		return nil
 	}
@@ -173,12 +191,21 @@ func (r *root) makeDir(s step, now entry) error {
 		if err := unix.Mkdirat(dir, temp, 0o700); err != nil {
 			return err
 		}
-		if err := r.chown(dir, temp, s.want); err != nil {
+		fd, err := unix.Openat(dir, temp, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
 			return err
 		}
-		r.before("chmod")
-		return unix.Fchmodat(dir, temp, s.want.mode, 0)
+		defer unix.Close(fd)
+		return r.setRights(fd, s.want)
 	})
+}
+
+func (r *root) setRights(fd int, want entry) error {
+	if err := r.chown(fd, want); err != nil {
+		return err
+	}
+	r.before("chmod")
+	return unix.Fchmod(fd, want.mode)
 }
 
 // remove removes one thing; a directory only if it is empty.
