@@ -2,6 +2,7 @@ package apply
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -94,7 +95,10 @@ func readAccounts(t *tree) (*accounts, error) {
 			}
 		}
 	}
-	return a, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 func (t *tree) table(p string) (*table, error) {
@@ -354,7 +358,7 @@ func (a *accounts) flush() error {
 const accountsLockTimeout = 15 * time.Second
 
 // lockAccounts takes the lock that passwd, useradd and systemd-sysusers take.
-func (r *root) lockAccounts() (fd int, err error) {
+func (r *root) lockAccounts(ctx context.Context) (fd int, err error) {
 	const p = "/etc/.pwd.lock"
 	dir, name, err := r.parent(p)
 	if err != nil {
@@ -365,15 +369,23 @@ func (r *root) lockAccounts() (fd int, err error) {
 	if err != nil {
 		return -1, &os.PathError{Op: "open", Path: p, Err: err}
 	}
+	ctx, cancel := context.WithTimeout(ctx, accountsLockTimeout)
+	defer cancel()
 	lock := unix.Flock_t{Type: unix.F_WRLCK}
-	for end := time.Now().Add(accountsLockTimeout); ; time.Sleep(50 * time.Millisecond) {
-		err = unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lock)
-		if err == nil {
+	for {
+		err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lock)
+		switch {
+		case err == nil:
 			return fd, nil
-		}
-		if time.Now().After(end) {
+		case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EINTR):
 			_ = unix.Close(fd)
-			return -1, fmt.Errorf("%s has been locked for %s: another program is changing accounts: %w", p, accountsLockTimeout, err)
+			return -1, &os.PathError{Op: "lock", Path: p, Err: err}
+		}
+		select {
+		case <-time.After(50 * time.Millisecond): // to wait in the kernel would be to wait whatever ctx says
+		case <-ctx.Done():
+			_ = unix.Close(fd)
+			return -1, fmt.Errorf("%s is locked: another program is changing accounts (waited for at most %s): %w", p, accountsLockTimeout, ctx.Err())
 		}
 	}
 }

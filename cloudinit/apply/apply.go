@@ -192,7 +192,7 @@ func (a *Applier) Apply(ctx context.Context, in cloudinit.Result) (Report, error
 
 // lockedFiles plans and changes the root's files while nobody else does.
 func (a *Applier) lockedFiles(ctx context.Context, in cloudinit.Result) (*plan, error) {
-	unlock, err := a.root.lock(a.opts.Manager != nil && len(in.Config.Passwd.Users)+len(in.Config.Passwd.Groups) > 0)
+	unlock, err := a.root.lock(ctx, a.opts.Manager != nil && len(in.Config.Passwd.Users)+len(in.Config.Passwd.Groups) > 0)
 	if err != nil {
 		return nil, err
 	}

@@ -108,7 +108,7 @@ func (f *fetcher) get(ctx context.Context, r types.Resource, max int64) ([]byte,
 	source := orEmpty(r.Source)
 	u, err := url.Parse(source)
 	if err != nil {
-		return nil, fmt.Errorf("%s is no URL: %w", shown(r), err)
+		return nil, errors.New("its source is no URL") // the error would quote it, with what is secret in it
 	}
 	var data []byte
 	switch u.Scheme {
@@ -174,25 +174,28 @@ func hashOf(v types.Verification, data []byte) string {
 	return ""
 }
 
-// errFinal is an answer that trying again won't better.
-type errFinal struct{ error }
+// finalError is an answer that trying again won't better.
+type finalError struct{ error }
 
 // download tries until time is up, as the network or the server may still be
 // coming up.
 func (f *fetcher) download(ctx context.Context, u *url.URL, r types.Resource, max int64) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.total)
+	limited, cancel := context.WithTimeout(ctx, f.total)
 	defer cancel()
 	headers, err := r.HTTPHeaders.Parse()
 	if err != nil {
 		return nil, err
 	}
 	for pause := retryMin; ; pause = min(2*pause, retryMax) {
-		data, err := f.once(ctx, u, headers, max)
-		if err == nil || errors.As(err, new(errFinal)) {
+		data, err := f.once(limited, u, headers, max)
+		if err == nil || errors.As(err, new(finalError)) {
 			return data, err
 		}
 		select {
-		case <-ctx.Done():
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("%w; the last try: %w", ctx.Err(), err)
+			}
 			return nil, fmt.Errorf("no success in %s, the last time: %w", f.total, err)
 		case <-time.After(pause):
 		}
@@ -202,7 +205,7 @@ func (f *fetcher) download(ctx context.Context, u *url.URL, r types.Resource, ma
 func (f *fetcher) once(ctx context.Context, u *url.URL, headers http.Header, max int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, errFinal{err}
+		return nil, finalError{err}
 	}
 	req.Header = headers.Clone()
 	if req.Header == nil {
@@ -213,9 +216,13 @@ func (f *fetcher) once(ctx context.Context, u *url.URL, headers http.Header, max
 	}
 	resp, err := f.client.Do(req)
 	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err // it would quote the whole URL
+		}
 		var cert *tls.CertificateVerificationError
 		if errors.As(err, &cert) {
-			return nil, errFinal{err}
+			return nil, finalError{err}
 		}
 		return nil, err
 	}
@@ -224,14 +231,14 @@ func (f *fetcher) once(ctx context.Context, u *url.URL, headers http.Header, max
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
 		return nil, errors.New(resp.Status)
 	case resp.StatusCode != http.StatusOK:
-		return nil, errFinal{errors.New(resp.Status)}
+		return nil, finalError{errors.New(resp.Status)}
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, max+1))
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(data)) > max {
-		return nil, errFinal{fmt.Errorf("it is larger than %d MiB", max>>20)}
+		return nil, finalError{fmt.Errorf("it is larger than %d MiB", max>>20)}
 	}
 	return data, nil
 }

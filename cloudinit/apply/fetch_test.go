@@ -1,9 +1,11 @@
 package apply
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -64,6 +66,7 @@ func TestFetch(t *testing.T) {
 		{"not there: no second try", "", `{"source": "URL/nothing?token=secret"}`, "", "URL/nothing: 404 Not Found"},
 		{"never up", `, "timeouts": {"httpTotal": 1}`, `{"source": "URL/down"}`, "", "no success in 1s, the last time: 500"},
 		{"verified", "", `{"source": "URL/file", "verification": {"hash": "sha512-` + strings.Repeat("0", 128) + `"}}`, "", "but the config wants sha512-000"},
+		{"nobody there", `, "timeouts": {"httpTotal": 1}`, `{"source": "http://u:secret@127.0.0.1:1/a?token=secret"}`, "", "fetching http://u:xxxxx@127.0.0.1:1/a: no success in 1s, the last time: dial tcp"},
 		{"by a proxy that isn't there", `, "timeouts": {"httpTotal": 1}, "proxy": {"httpProxy": "http://127.0.0.1:1"}`, `{"source": "http://fleet.example/"}`, "", "proxyconnect"},
 		{"around the proxy", `, "timeouts": {"httpTotal": 1}, "proxy": {"httpProxy": "http://127.0.0.1:1", "noProxy": ["127.0.0.1"]}`, `{"source": "URL/busy"}`, "", ""},
 	} {
@@ -80,11 +83,17 @@ func TestFetch(t *testing.T) {
 			}
 		})
 	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	in := config(t, `{"ignition": {"version": "3.6.0"}, "storage": {"files": [{"path": "/a", "contents": {"source": "`+server.URL+`/down"}}]}}`)
+	if _, err := applier(t, Options{Root: image(t, accountsOf)}).Apply(ended, in); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "no success in") {
+		t.Errorf("ended by the caller, it says %v", err)
+	}
 	f, err := newFetcher(t.Context(), config(t, `{"ignition": {"version": "3.6.0"}}`).Config.Ignition, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := config(t, `{"ignition": {"version": "3.6.0"}, "storage": {"files": [{"path": "/a", "contents": {"source": "`+server.URL+`/endless"}}]}}`)
+	in = config(t, `{"ignition": {"version": "3.6.0"}, "storage": {"files": [{"path": "/a", "contents": {"source": "`+server.URL+`/endless"}}]}}`)
 	if _, err := f.get(t.Context(), in.Config.Storage.Files[0].Contents, 4<<20); err == nil || !strings.Contains(err.Error(), "larger than 4 MiB") {
 		t.Errorf("an endless file: %v", err)
 	}

@@ -72,7 +72,9 @@ func (a *Applier) plan(ctx context.Context, in cloudinit.Result) (*plan, error) 
 		p.refuseOrders()
 	}
 	for _, part := range []func(){p.passwd, p.storage, p.merges, p.units, p.scripts} {
-		part()
+		if part(); p.accounts == nil {
+			break // what owners' names mean isn't known
+		}
 	}
 	steps, err := p.steps()
 	p.note(err)

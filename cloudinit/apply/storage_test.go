@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -184,6 +185,10 @@ func TestRefused(t *testing.T) {
 		{"two paths of one place", map[string]string{"/l": "->/srv"}, nil, `"storage": {"files": [{"path": "/srv/a"}, {"path": "/l/a"}]}`, "/srv/a and /l/a are one place"},
 		{"an unknown user", nil, nil, `"storage": {"files": [{"path": "/a", "user": {"name": "nobody-here"}}]}`, "no user nobody-here"},
 		{"an unknown group", nil, nil, `"storage": {"files": [{"path": "/a", "group": {"name": "nobody-here"}}]}`, "no group nobody-here"},
+		{"accounts that can't be read", nil, func(r string) error {
+			return errors.Join(os.RemoveAll(r+"/etc/passwd"), syscall.Mkfifo(r+"/etc/passwd", 0o600))
+		},
+			`"storage": {"files": [{"path": "/a", "user": {"name": "root"}}]}`, "/etc/passwd is a FIFO"},
 		{"a wrong hash", nil, nil, `"storage": {"files": [{"path": "/a", "contents": {"source": "data:,x", "verification": {"hash": "sha256-2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}}}]}`, "but the config wants sha256-2cf2"},
 		{"what isn't gzip", nil, nil, `"storage": {"files": [{"path": "/a", "contents": {"compression": "gzip", "source": "data:,hello"}}]}`, "it isn't gzip"},
 		{"s3", nil, nil, `"storage": {"files": [{"path": "/a", "contents": {"source": "s3://bucket/x"}}]}`, "s3: URLs are fetched only by Ignition"},
@@ -362,6 +367,34 @@ func TestOnlyOneRun(t *testing.T) {
 	}
 	if other == nil || !strings.Contains(other.Error(), "another run") {
 		t.Errorf("the other run ended with %v", other)
+	}
+}
+
+// While another program changes accounts, a run waits; whoever ends it need not.
+func TestLockedAccounts(t *testing.T) {
+	image := image(t, map[string]string{"/etc/": ""})
+	var held [2]int
+	for i := range held {
+		r, err := openRoot(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.close()
+		ctx, cancel := context.WithCancel(t.Context())
+		if i > 0 {
+			cancel()
+		}
+		defer cancel()
+		if held[i], err = r.lockAccounts(ctx); i > 0 {
+			if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "another program is changing accounts") {
+				t.Errorf("locked, it says %v", err)
+			}
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Close(held[0]); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -307,7 +308,7 @@ func (r *root) mount(p string) (uint64, error) {
 
 // lock waits for nobody: it is an error if another run is under way in this
 // root. With accounts, no tool that changes accounts may run meanwhile either.
-func (r *root) lock(accounts bool) (unlock func(), err error) {
+func (r *root) lock(ctx context.Context, accounts bool) (unlock func(), err error) {
 	if err := unix.Flock(int(r.file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, errors.New("another run of fleetd cloudinit is under way on this root: wait until it has ended")
@@ -318,7 +319,7 @@ func (r *root) lock(accounts bool) (unlock func(), err error) {
 	if !accounts {
 		return release, nil
 	}
-	fd, err := r.lockAccounts()
+	fd, err := r.lockAccounts(ctx)
 	if err != nil {
 		release()
 		return nil, err
