@@ -177,6 +177,8 @@ func (r rule) in(lines []string) []string {
 	for _, l := range lines {
 		words := strings.Fields(l)
 		switch {
+		case len(words) > 2 && words[0] == "enable" && words[1] == r.unit && r.enable && strings.Contains(r.unit, "@."):
+			// of the template's instances, and not of its default one
 		case len(words) >= 2 && words[1] == r.unit && (words[0] == "enable" || words[0] == "disable"):
 			if line := r.line(); instance == "" || !r.enable {
 				if !done {

@@ -60,6 +60,11 @@ func TestUnits(t *testing.T) {
 		want:   []string{inEtc + "a@def.service link 0:0 -> " + usr + "a@.service", inEtc + "a@one.service link", etc + "a-two.target.wants/a@two.service link", etc + "other@one.service link 0:0 -> " + usr + "a@.service"},
 		preset: "enable a@.service\nenable a@.service one two\n",
 	}, {
+		name: "a template and its instances, others between",
+		root: map[string]string{usr + "a@.service": wanted + "DefaultInstance=def\n", usr + "b.service": wanted, presetFile: "enable a@.service one\n"},
+		in:   `{"name": "a@.service", "enabled": true}, {"name": "a@one.service", "enabled": true}, {"name": "b.service", "enabled": true}`,
+		want: []string{inEtc + "a@def.service link", inEtc + "a@one.service link"}, preset: "enable a@.service one\nenable a@.service\nenable b.service\n",
+	}, {
 		name: "an instance's own file", root: map[string]string{usr + "a@.service": wanted, usr + "a@own.service": "[Install]\nWantedBy=own.target\n"},
 		in: `{"name": "a@own.service", "enabled": true}`, want: []string{"own.target.wants/a@own.service link 0:0 -> " + usr + "a@own.service"}, not: []string{"multi-user"},
 		preset: "enable a@.service own\n",
