@@ -46,9 +46,24 @@ func (ps *Problems) Add(line int, level Level, format string, args ...any) {
 	*ps = append(*ps, Problem{Line: max(line, 1), Level: level, Msg: fmt.Sprintf(format, args...)})
 }
 
-// Sorted orders them by their lines, each line's as they were found.
+// maxTold is how many problems of a level are told. Who mends these sees the next
+// ones then.
+const maxTold = 100
+
+// Sorted orders them by their lines, each line's as they were found. Of very many
+// the first are kept.
 func (ps Problems) Sorted() Problems {
 	slices.SortStableFunc(ps, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+	count := map[Level]int{}
+	ps = slices.DeleteFunc(ps, func(p Problem) bool {
+		count[p.Level]++
+		return count[p.Level] > maxTold
+	})
+	for _, level := range []Level{Warning, Error} {
+		if more := count[level] - maxTold; more > 0 {
+			ps.Add(ps[len(ps)-1].Line, level, "%d more of these are not told", more)
+		}
+	}
 	return ps
 }
 

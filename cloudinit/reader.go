@@ -70,11 +70,23 @@ func (r *reader) noYAML(err error, text []byte) {
 	} else if m := unknownAnchor.FindStringSubmatch(msg); m != nil {
 		line = LineOf(text, "*"+m[1])
 	}
+	if strings.Contains(msg, "cannot start any token") && strings.HasPrefix(strings.TrimLeft(lineAt(text, line), " "), "\t") {
+		msg = "the line is indented by a tab, which YAML doesn't take: indent it by spaces"
+	}
 	r.problems.Add(line, Error, "this is no YAML: %s", msg)
 }
 
-// resolve follows an alias. It is false for what has no value, and once the
-// document is too large.
+// lineAt is the line of a text that has this number.
+func lineAt(text []byte, number int) string {
+	lines := strings.Split(string(text), "\n")
+	if number < 1 || number > len(lines) {
+		return ""
+	}
+	return lines[number-1]
+}
+
+// resolve follows an alias. It is false for what is empty, which is as good as
+// not there, and once the document is too large.
 func (r *reader) resolve(n *yaml.Node) (*yaml.Node, bool) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -87,7 +99,8 @@ func (r *reader) resolve(n *yaml.Node) (*yaml.Node, bool) {
 		r.problems.Add(n.Line, Error, "the tag %.80q is not known", n.Tag)
 		return n, false
 	}
-	return n, r.nodes < maxNodes && n.Tag != "!!null"
+	empty := n.Tag == "!!null" || n.Kind == yaml.ScalarNode && n.Value == ""
+	return n, r.nodes < maxNodes && !empty
 }
 
 var knownTags = map[string]bool{
@@ -217,6 +230,9 @@ func (r *reader) list(each take) take {
 			return
 		}
 		for i, item := range n.Content {
+			if r.nodes >= maxNodes {
+				return // what isn't read any more isn't wrong
+			}
 			each(item, path+"["+strconv.Itoa(i)+"]")
 		}
 	}

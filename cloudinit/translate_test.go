@@ -33,7 +33,7 @@ func TestHostileConfigs(t *testing.T) {
 		"gzip that is cut off":     {zipped(head)[:20], "gzip: "},
 		"alias bomb, unused":       {head + bomb, "there is no such key"},
 		"alias bomb":               {head + bomb + "ssh_authorized_keys: *a30\n", "must be text, and is a list"},
-		"aliases of a list":        {head + "x: &a [" + strings.Repeat("{name: a.conf},", 600) + "]\ncoreos: {units: [" + strings.Repeat("{name: a.service, drop_ins: *a},", 600) + "]}\n", "has more than 50000 values, aliases counted"},
+		"aliases of a list":        {head + "x: &a [" + strings.Repeat("{name: a.conf, content: \"[Unit]\\n\"},", 600) + "]\ncoreos: {units: [" + strings.Repeat("{name: a.service, drop_ins: *a},", 600) + "]}\n", "has more than 50000 values, aliases counted"},
 		"alias of itself":          {head + "users: &a [*a]\n", "users[0] must be keys and values, and is a list"},
 		"merge of itself":          {head + "coreos: &a {<<: *a}\n", "merged into each other more than 10 deep"},
 		"merged lists":             {head + "coreos: {<<: [" + strings.Repeat("[", 50) + strings.Repeat("]", 50) + "]}\n", "merged into each other more than 10 deep"},
@@ -41,6 +41,7 @@ func TestHostileConfigs(t *testing.T) {
 		"deep brackets":            {head + strings.Repeat("[", 20000), "exceeded max depth"},
 		"deep lists":               {head + strings.Repeat("- ", 20000), "exceeded max depth"},
 		"deep JSON":                {"{\"a\":" + strings.Repeat("[", 100000), "exceeded max depth"},
+		"indented by a tab":        {head + "coreos:\n\tfleet: {}\n", "f:3: error: this is no YAML: the line is indented by a tab"},
 		"a million values":         {head + "x: [" + strings.Repeat("a,", 1000000) + "]\n", "f:2: error: there are more than 500000 values or lines"},
 		"a million values, JSON":   {"{\"x\":[" + strings.Repeat("1,", 1000000) + "1]}", "there are more than 500000 values or lines"},
 		"NUL":                      {head + "hostname: x\nfqdn: \x00\n", "f:3: error: the control character 0x00 is not allowed"},
@@ -62,10 +63,15 @@ func TestHostileConfigs(t *testing.T) {
 		"101 parts":                {multipart("", strings.Split(strings.Repeat("\n#!/bin/sh\n|", 101), "|")[:101]...), "there are more than 100 parts"},
 		"parts in parts":           {deep, "multipart is nested deeper than 4"},
 		"parts too large":          {multipart("", strings.Split(strings.Repeat("Content-Transfer-Encoding: base64\n\n"+big+"\n|", 3), "|")[:3]...), "the parts are larger than 16 MiB"},
+		"aliases of a file":        {head + "write_files:\n- &a {path: /a}\n" + strings.Repeat("- *a\n", 60000), "has more than 50000 values, aliases counted"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := said(tc.in, Options{}); !strings.Contains(got, " error: ") || !strings.Contains(got, tc.want) {
+			got := said(tc.in, Options{})
+			if !strings.Contains(got, " error: ") || !strings.Contains(got, tc.want) {
 				t.Errorf("%.200q, want %q", got, tc.want)
+			}
+			if lines := strings.Count(got, "\n"); lines > 2*maxTold+2 {
+				t.Errorf("it is told in %d lines", lines)
 			}
 		})
 	}

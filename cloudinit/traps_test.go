@@ -136,6 +136,26 @@ func TestWrongTypesAreTold(t *testing.T) {
 	}
 }
 
+// What is empty is as good as not there, as templates leave it.
+func TestEmptyValuesAreNone(t *testing.T) {
+	needed := map[string]bool{"write_files[].path": true, "coreos.units[].name": true, "users[].name": true, "coreos.units[].drop_ins[].name": true, "coreos.oem.id": true}
+	for path, keys := range knownKeys() {
+		for _, key := range keys {
+			full := strings.TrimPrefix(path+"."+key, ".")
+			if needed[full] || refused(path, key) {
+				continue
+			}
+			for _, value := range []string{`""`, "~", ""} {
+				got := said(at(path, key, value), Options{})
+				if told := "error: " + strings.ReplaceAll(full, "[]", "[0]"); strings.Contains(got, told+":") || strings.Contains(got, told+" ") {
+					t.Errorf("%s: %s: %s", full, value, got)
+				}
+			}
+		}
+	}
+	expect(t, "mode", *translated(t, head+"write_files: [{path: /a, permissions: ''}]\n", Options{}).Config.Storage.Files[0].Mode, 0o644)
+}
+
 func TestUnknownKeysAreTold(t *testing.T) {
 	for path := range knownKeys() {
 		got := said(at(path, "nobody-knows-this", "1"), Options{})
