@@ -208,6 +208,33 @@ func TestLostDataIsToldFromCutOff(t *testing.T) {
 	}
 }
 
+// Who has another's name or one of its addresses is told so, and is not registered.
+func TestRefused(t *testing.T) {
+	url, _ := ours(t, 2)
+	ctx, end := context.WithCancel(t.Context())
+	first := member(url, 1)
+	first.PeerURLs = []string{"http://10.0.0.1:2380", "http://10.0.1.1:2380"}
+	first.Progress = func(string) { end() }
+	if _, err := discovery.Join(ctx, first); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	named, there := member(url, 2), member(url, 3)
+	named.Name = "n1"
+	there.PeerURLs = []string{"http://10.0.1.1:2380"}
+	for _, tc := range []struct {
+		name string
+		opts discovery.Options
+		says string
+	}{{"a name", named, "the name n1 is member"}, {"an address", there, "the peer URL http://10.0.1.1:2380 is member"}} {
+		if _, errs := join(t, tc.opts); !errors.Is(errs[0], discovery.ErrRefused) || !strings.Contains(errs[0].Error(), tc.says) {
+			t.Errorf("%s: %v", tc.name, errs[0])
+		}
+	}
+	first.Progress = nil
+	clusters, errs := join(t, first, member(url, 2))
+	sameCluster(t, url, clusters, errs)
+}
+
 func TestNoteThatFailsEndsIt(t *testing.T) {
 	url, _ := ours(t, 1)
 	me, full := member(url, 1), errors.New("disk full")

@@ -126,7 +126,11 @@ func (t Token) Join(id MemberID, value string) (Token, error) {
 			continue // was taken by an earlier, laxer version; its members say so
 		}
 		if other.Name == peer.Name {
-			return t, refuse(NameTaken, "the name %s is member %s's (%s): give each host a name of its own (ETCD_NAME; etcd's default name is the same everywhere)", peer.Name, m.ID, m.Value)
+			remedy := "give each host a name of its own (ETCD_NAME; etcd's default name is the same everywhere)"
+			if _, hex := ParseID(peer.Name); hex { // etcd2.service has %m
+				remedy = "as a machine id it must be one host's alone, so none may be in an image: on this host, rm /etc/machine-id, systemd-machine-id-setup, and reboot"
+			}
+			return t, refuse(NameTaken, "the name %s is member %s's (%s): %s", peer.Name, m.ID, m.Value, remedy)
 		}
 		for _, u := range peer.URLs {
 			if slices.Contains(other.URLs, u) {

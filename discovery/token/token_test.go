@@ -28,6 +28,10 @@ func TestJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	imaged, err := began.Join("a", string(id)+"=http://10.0.0.1:2380")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		name   string
 		to     token.Token
@@ -40,6 +44,7 @@ func TestJoin(t *testing.T) {
 		{"again when complete", two, "a", "n1=http://10.0.0.1:2380", token.Exists, "joined as n1="},
 		{"full", two, "c", "n3=http://10.0.0.3:2380", token.Full, "2 of 2"},
 		{"a name twice", one, "b", "n1=http://10.0.0.2:2380", token.NameTaken, "ETCD_NAME"},
+		{"a machine id twice", imaged, "b", string(id) + "=http://10.0.0.2:2380", token.NameTaken, "/etc/machine-id"},
 		{"an address twice", one, "b", "n2=http://10.0.1.1:2380", token.AddressTaken, "ADVERTISE_PEER_URLS"},
 		{"no value", one, "b", "", token.BadValue, "NAME=URL"},
 		{"no name", one, "b", "=http://10.0.0.2:2380", token.BadValue, "NAME=URL"},
