@@ -99,3 +99,33 @@ func TestHostsThatCannotJoin(t *testing.T) {
 		t.Errorf("%d registered: %s", n, w.service.Log())
 	}
 }
+
+// Two hosts of an image that had a machine id in it can't both be members; one is
+// told so, and is a member once it has done what it was told.
+func TestClonedMachineID(t *testing.T) {
+	w := newWorld(t)
+	w.serve()
+	files := with(fmt.Sprintf(cloudConfig, w.url(2)))
+	first := w.boot(files, "n1")[0]
+	w.says(first, "etcd2", "1 of 2 joined; waiting for 1 more")
+	clone, err := w.plat.Boot(w.ctx, platform.HostSpec{Name: "n2", MachineID: first.MachineID(), Layers: []string{w.layer}, Files: files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.says(clone, "etcd2", "the name "+first.MachineID()+" is member", "/etc/machine-id")
+	w.await("systemd to leave it be", func() (bool, string) {
+		out, err := clone.Run(w.ctx, "systemctl", "show", "-P", "ActiveState", "etcd2")
+		return err == nil && out == "failed\n", out
+	})
+	// systemd-machine-id-setup takes what a container's manager says, the same as
+	// before; on a host, it makes a new one.
+	w.sh(clone, "tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id")
+	if err := platform.RebootAll(w.ctx, clone); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitRole("member", first, clone)
+	w.awaitMachines(clone, 2)
+	if c, err := w.ask(first); err != nil || len(c.Members) != 2 || c.Members[0].Name == c.Members[1].Name {
+		t.Errorf("the etcd cluster is %v, %v", c, err)
+	}
+}
