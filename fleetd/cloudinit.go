@@ -158,6 +158,11 @@ func runCloudinit(ctx context.Context, cmd *cobra.Command, opts *cloudinitOption
 		fmt.Fprintln(run.err, "fleetd: --ssh-key-name has no effect: all keys of a config are kept together, and none is left behind")
 	}
 	opts.host.Log = func(text string) { fmt.Fprintf(run.err, "fleetd: %s\n", text) }
+	if opts.later {
+		if err := run.bootBegins(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case opts.leftover != "":
 		return run.carryOut(ctx)

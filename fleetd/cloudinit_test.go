@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -254,6 +255,33 @@ func TestWritePrivate(t *testing.T) {
 		info, err2 := os.Stat(path)
 		if err != nil || err2 != nil || string(got) != text || info.Mode().Perm() != 0o600 {
 			t.Errorf("%q, %v, %v, %v", got, info, err, err2)
+		}
+	}
+}
+
+// From the begin of a boot's run until a config has been applied, or there is
+// none, the host counts as one that lacks its configuration.
+func TestHostWithoutItsConfig(t *testing.T) {
+	root := t.TempDir()
+	run := cloudinitRun{cloudinitOptions: &cloudinitOptions{root: "/", output: "text", host: &source.Host{Root: root}}, out: io.Discard}
+	if err := configApplied(root); err != nil {
+		t.Errorf("a host that has not booted with it: %v", err)
+	}
+	for name, end := range map[string]func() error{
+		"applied": run.bootDone,
+		"none":    func() error { return run.nothing("nothing to apply") },
+	} {
+		if err := run.bootBegins(); err != nil {
+			t.Fatal(err)
+		}
+		if err := configApplied(root); err == nil || !strings.Contains(err.Error(), "journalctl -u fleet-cloudinit") {
+			t.Errorf("%s: at its begin: %v", name, err)
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		if err := configApplied(root); err != nil {
+			t.Errorf("%s: at its end: %v", name, err)
 		}
 	}
 }

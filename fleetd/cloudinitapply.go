@@ -74,7 +74,7 @@ func (r *cloudinitRun) apply(ctx context.Context, found source.Found) error {
 		err := fmt.Errorf("%s can't be used as it is; nothing of it is applied", found.From)
 		return r.ignoring(errors.Join(err, r.metadataAlone(ctx, found, opts)))
 	}
-	return r.ignoring(r.enact(ctx, found.From, result, kind))
+	return r.ignoring(r.enact(ctx, found.From, result, kind, r.bootDone))
 }
 
 // ignoring takes a failure for what --ignore-failure says it is.
@@ -159,22 +159,23 @@ func (r *cloudinitRun) metadataAlone(ctx context.Context, found source.Found, op
 	if problems.Failed() {
 		return fmt.Errorf("its metadata can't be used either:\n%s", problems.InFile("metadata"))
 	}
-	if err := r.enact(ctx, found.From+"'s metadata", result, format.CloudConfig); err != nil {
+	if err := r.enact(ctx, found.From+"'s metadata", result, format.CloudConfig, nil); err != nil {
 		return err
 	}
 	fmt.Fprintln(r.err, "fleetd: the platform's own SSH keys and host name are applied, so that one can log in")
 	return nil
 }
 
-// enact plans or applies.
-func (r *cloudinitRun) enact(ctx context.Context, from string, result cloudinit.Result, kind format.Kind) error {
+// enact plans or applies. placed is called when a running host's files are in
+// place, before anything is started.
+func (r *cloudinitRun) enact(ctx context.Context, from string, result cloudinit.Result, kind format.Kind, placed func() error) error {
 	manager, done, err := r.openManager(ctx, result)
 	if err != nil {
 		return err
 	}
 	defer done()
 	opts := apply.Options{
-		Root: r.root, Manager: manager, CommandsLater: r.later, Workspace: r.workspace,
+		Root: r.root, Manager: manager, CommandsLater: r.later, Workspace: r.workspace, Placed: placed,
 		StartEnabled: kind == format.Ignition || kind == format.Butane,
 	}
 	if !r.quiet {

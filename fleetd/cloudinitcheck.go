@@ -158,6 +158,11 @@ func (r *cloudinitRun) json(value any) error {
 
 // nothing says that there is nothing to do.
 func (r *cloudinitRun) nothing(why string) error {
+	if r.live() && !r.diff {
+		if err := r.bootDone(); err != nil {
+			return err
+		}
+	}
 	if r.output == "json" {
 		return r.json(outcome{Changes: []change{}, Note: why})
 	}

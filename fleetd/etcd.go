@@ -61,8 +61,9 @@ func joinEtcd(ctx context.Context, args []string) error {
 	log := newLog(&config.Config{})
 	err := member.Run(ctx, member.Options{
 		Args: args, Environ: os.Environ(), Log: log,
-		Lookup: lookupAddress,
-		Proxy:  serveProxy,
+		Lookup:     lookupAddress,
+		Configured: func() error { return configApplied("/") },
+		Proxy:      serveProxy,
 		Etcd: func(args []string, environ map[string]string) {
 			stop() // from now on, signals are etcd's
 			runEtcd(args, environ)

@@ -32,6 +32,9 @@ type Options struct {
 	// it is done; nil: nobody.
 	Progress func(Change)
 	Outcome  func(Outcome)
+	// Placed is called on a running host when its files are as the config says and
+	// its systemd knows them, before anything is started; nil: nothing.
+	Placed func() error
 	// Warn is told, while planning, of what the config says in vain; nil: nobody.
 	Warn func(string)
 

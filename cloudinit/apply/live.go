@@ -165,6 +165,11 @@ func (a *Applier) tell(ctx context.Context, p *plan, report *Report) error {
 			return err
 		}
 	}
+	if a.opts.Placed != nil {
+		if err := a.opts.Placed(); err != nil {
+			return err
+		}
+	}
 	if slices.Contains(p.pending, pendingNetworkd) {
 		if err := a.command(ctx, cloudinit.Command{Unit: networkd, Verb: "restart"}, report); err != nil {
 			return err

@@ -18,7 +18,10 @@ type Options struct {
 	// Etcd runs etcd's main program, with changes to the environment: "" unsets a
 	// variable. It ends with the process.
 	Etcd func(args []string, environ map[string]string)
-	Log  logrus.FieldLogger
+	// Configured says why this host may lack the configuration that it is to have;
+	// nil if it has it. A host without it doesn't begin a cluster of its own.
+	Configured func() error
+	Log        logrus.FieldLogger
 	// Status is told in a line what this host does.
 	Status func(string)
 	// Patience is how long to wait for an address that the environment uses: 1
@@ -69,6 +72,9 @@ func Run(ctx context.Context, opts Options) error {
 	case RunEtcd:
 		err = r.lostData(ctx, s, disk)
 	case RunAlone:
+		if err := r.Configured(); err != nil {
+			return refuse("nothing says who the members are (ETCD_DISCOVERY, ETCD_INITIAL_CLUSTER, ETCD_DISCOVERY_SRV), and a cluster of its own may not be what this host is to be: %w", err)
+		}
 		r.Log.Warn("nothing says who the members are (ETCD_DISCOVERY, ETCD_INITIAL_CLUSTER, ETCD_DISCOVERY_SRV): this host is a cluster of its own")
 	}
 	if err != nil {

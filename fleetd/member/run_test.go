@@ -36,7 +36,8 @@ func newRun(t *testing.T, environ ...string) *aRun {
 			}
 			r.started = append(r.started, line)
 		},
-		Proxy: func(context.Context, ProxyOptions) error { return errors.New("a proxy") },
+		Configured: func() error { return nil },
+		Proxy:      func(context.Context, ProxyOptions) error { return errors.New("a proxy") },
 	}
 	return r
 }
@@ -98,5 +99,21 @@ func TestRunAlone(t *testing.T) {
 	}
 	if strings.Contains(r.started[0], "ETCD_PROXY_READ_TIMEOUT=0") {
 		t.Error("etcd is told of what it doesn't know")
+	}
+}
+
+// One whose config was not applied may be told of others once it is: begun now,
+// a cluster of its own would stay.
+func TestRunAloneWithoutItsConfig(t *testing.T) {
+	r := newRun(t, "ETCD_NAME=a")
+	r.Configured = func() error { return errors.New("no config") }
+	err := Run(t.Context(), r.Options)
+	if err == nil || !strings.HasSuffix(err.Error(), ": no config") || ExitCode(err) != 78 || len(r.started) != 0 {
+		t.Errorf("%v, and etcd was started %d times", err, len(r.started))
+	}
+	r = newRun(t, "ETCD_NAME=a", "ETCD_INITIAL_CLUSTER=a=http://localhost:2380")
+	r.Configured = func() error { return errors.New("no config") }
+	if err := Run(t.Context(), r.Options); err != nil || len(r.started) != 1 {
+		t.Errorf("told who the members are: %v", err)
 	}
 }

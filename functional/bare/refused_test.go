@@ -73,7 +73,7 @@ func TestHostsThatCannotJoin(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			files := with(tc.text)
-			var enable []string
+			enable := []string{"etcd2.service"} // which must not make it a cluster of its own
 			for path, f := range tc.files {
 				files[path] = f
 				if name, ok := strings.CutPrefix(path, "/etc/systemd/system/"); ok {
@@ -87,6 +87,9 @@ func TestHostsThatCannotJoin(t *testing.T) {
 			w := *w
 			w.t = t
 			w.says(h, tc.unit, tc.says...)
+			if tc.unit == "fleet-cloudinit" {
+				w.says(h, "etcd2", "config could not be applied at boot", "run fleetd cloudinit, then systemctl restart etcd2.service")
+			}
 			if role := w.role(h); role != "" {
 				t.Errorf("it is a %s", role)
 			}
