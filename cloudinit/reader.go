@@ -14,9 +14,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxNodes bounds how many values of a document are read, for one whose aliases
-// make it larger than its text.
-const maxNodes = 50_000
+// maxNodes bounds how many keys and values of a document are read, for one whose
+// aliases make it larger than its text.
+const maxNodes = 100_000
+
+// maxFound bounds how many problems are looked for: fewer are told, and each unknown
+// key is compared with all that there are.
+const maxFound = 1000
 
 // maxMerged bounds how deep mappings are merged (<<) into each other.
 const maxMerged = 10
@@ -91,17 +95,25 @@ func (r *reader) resolve(n *yaml.Node) (*yaml.Node, bool) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	r.nodes++
-	if r.nodes == maxNodes {
-		r.problems.Add(n.Line, Error, "the document has more than %d values, aliases counted: write less", maxNodes)
-	}
+	fits := r.count(n)
 	if !knownTags[n.Tag] {
 		r.problems.Add(n.Line, Error, "the tag %.80q is not known", n.Tag)
 		return n, false
 	}
 	empty := n.Tag == "!!null" || n.Kind == yaml.ScalarNode && n.Value == ""
-	return n, r.nodes < maxNodes && !empty
+	return n, fits && !empty
 }
+
+// count is false once the document is too large, or too wrong.
+func (r *reader) count(n *yaml.Node) bool {
+	r.nodes++
+	if r.nodes == maxNodes {
+		r.problems.Add(n.Line, Error, "the document has more than %d keys and values, aliases counted: write less", maxNodes)
+	}
+	return !r.ended()
+}
+
+func (r *reader) ended() bool { return r.nodes >= maxNodes || len(r.problems) >= maxFound }
 
 var knownTags = map[string]bool{
 	"!!str": true, "!!int": true, "!!bool": true, "!!float": true, "!!timestamp": true, "!!binary": true, "!!null": true, "!!merge": true,
@@ -136,6 +148,9 @@ func (r *reader) pairs(n *yaml.Node, path string, keys map[string]take, seen map
 	own := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
+		if !r.count(key) {
+			return
+		}
 		if key.Tag == "!!merge" {
 			merged = append(merged, value)
 			continue
@@ -230,7 +245,7 @@ func (r *reader) list(each take) take {
 			return
 		}
 		for i, item := range n.Content {
-			if r.nodes >= maxNodes {
+			if r.ended() {
 				return // what isn't read any more isn't wrong
 			}
 			each(item, path+"["+strconv.Itoa(i)+"]")

@@ -26,6 +26,10 @@ func TestHostileConfigs(t *testing.T) {
 	for i := 9; i >= 0; i-- {
 		deep += fmt.Sprintf("--X%d--\n", i)
 	}
+	var keys []string
+	for i := range 2000 {
+		keys = append(keys, fmt.Sprintf("k%d: 1", i))
+	}
 	big := base64.StdEncoding.EncodeToString([]byte(zipped(strings.Repeat("\x00", format.MaxSize/2))))
 	for name, tc := range map[string]struct{ in, want string }{
 		"100 MB":                   {head + strings.Repeat("#", 100<<20), "f:1: error: the config is larger than 16 MiB"},
@@ -33,7 +37,9 @@ func TestHostileConfigs(t *testing.T) {
 		"gzip that is cut off":     {zipped(head)[:20], "gzip: "},
 		"alias bomb, unused":       {head + bomb, "there is no such key"},
 		"alias bomb":               {head + bomb + "ssh_authorized_keys: *a30\n", "must be text, and is a list"},
-		"aliases of a list":        {head + "x: &a [" + strings.Repeat("{name: a.conf, content: \"[Unit]\\n\"},", 600) + "]\ncoreos: {units: [" + strings.Repeat("{name: a.service, drop_ins: *a},", 600) + "]}\n", "has more than 50000 values, aliases counted"},
+		"aliases of a list":        {head + "x: &a [" + strings.Repeat("{name: a.conf, content: '[Unit]'},", 600) + "]\ncoreos: {units: [" + strings.Repeat("{name: a.service, drop_ins: *a},", 600) + "]}\n", "has more than 100000 keys and values, aliases counted"},
+		"merged again and again":   {head + "users: [&a {" + strings.Join(keys[:90], ",") + "}, {<<: [" + strings.Repeat("*a,", 100000) + "]}]\n", "has more than 100000 keys and values, aliases counted"},
+		"unknown keys":             {head + strings.Join(keys, "\n"), " error: 900 more of these are not told"},
 		"alias of itself":          {head + "users: &a [*a]\n", "users[0] must be keys and values, and is a list"},
 		"merge of itself":          {head + "coreos: &a {<<: *a}\n", "merged into each other more than 10 deep"},
 		"merged lists":             {head + "coreos: {<<: [" + strings.Repeat("[", 50) + strings.Repeat("]", 50) + "]}\n", "merged into each other more than 10 deep"},
@@ -63,7 +69,7 @@ func TestHostileConfigs(t *testing.T) {
 		"101 parts":                {multipart("", strings.Split(strings.Repeat("\n#!/bin/sh\n|", 101), "|")[:101]...), "there are more than 100 parts"},
 		"parts in parts":           {deep, "multipart is nested deeper than 4"},
 		"parts too large":          {multipart("", strings.Split(strings.Repeat("Content-Transfer-Encoding: base64\n\n"+big+"\n|", 3), "|")[:3]...), "the parts are larger than 16 MiB"},
-		"aliases of a file":        {head + "write_files:\n- &a {path: /a}\n" + strings.Repeat("- *a\n", 60000), "has more than 50000 values, aliases counted"},
+		"aliases of a file":        {head + "write_files:\n- &a {path: /a}\n" + strings.Repeat("- *a\n", 60000), "has more than 100000 keys and values, aliases counted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := said(tc.in, Options{})
