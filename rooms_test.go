@@ -44,9 +44,9 @@ var mayImport = map[string][]string{
 	"fleetd/member":         {"discovery", "discovery/token", "fleetd/peers"},
 	"fleetd/peers":          {},
 	"fleetd/proxy":          {"fleetd/peers"},
+	"fleetd/replace":        {"discovery", "discovery/token", "fleetd/member", "fleetd/peers", "fleetd/proxy"},
 	"fleetd":                {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "cloudinit", "cloudinit/apply", "cloudinit/cloudconfig", "cloudinit/format", "cloudinit/source", "discovery/server", "fleetd/config", "fleetd/manager", "fleetd/member", "fleetd/proxy", "fleetd/replace"},
 	"functional/bare":       {},
-	"fleetd/replace":        {"discovery", "discovery/token", "fleetd/member", "fleetd/peers", "fleetd/proxy"},
 	"functional/platform":   {},
 	"functional/cluster":    {"functional/platform"},
 	"functional/demo":       {"functional/platform", "functional/cluster"},
@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 // rooms' secret.
 var onlyIn = map[string][]string{
 	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member", "fleetd/peers", "fleetd/proxy", "fleetd/replace"},
+	"go.etcd.io/etcd/client/v3":             {"registry", "registry/etcdtest", "fleetd/replace"},
 	"go.etcd.io/etcd/server":                {"fleetd", "fleetd/member", "registry/etcdtest"},
 	"go.etcd.io/bbolt":                      {"discovery/server"},
 	"github.com/coreos/butane":              {"cloudinit"},
@@ -70,13 +71,23 @@ var onlyIn = map[string][]string{
 // never lists what a room must not link, however deep: fleetctl stays small,
 // and what is pure stays pure.
 var never = map[string][]string{
-	"fleetctl":        {"go.etcd.io/etcd", "google.golang.org/grpc", "github.com/prometheus"},
-	"unit":            {"net", "os/exec", "log", "github.com/sirupsen/logrus"},
-	"cloudinit":       {"github.com/fleet-project/fleet/registry", "os/exec", "go.etcd.io/etcd"},
-	"registry/record": {"go.etcd.io/etcd", "net/http"},
-	"engine/planner":  {"go.etcd.io/etcd", "net/http", "github.com/sirupsen/logrus", "log"},
-	"discovery/token": {"net/http", "go.etcd.io/bbolt", "github.com/sirupsen/logrus", "log"},
-	"discovery":       {"go.etcd.io/etcd", "go.etcd.io/bbolt", "github.com/prometheus"},
+	"fleetctl":  {"go.etcd.io/etcd", "google.golang.org/grpc", "github.com/prometheus"},
+	"unit":      {"net", "os/exec", "log", "github.com/sirupsen/logrus"},
+	"cloudinit": {"os/exec", "github.com/sirupsen/logrus", "go.etcd.io/etcd", "google.golang.org/grpc"},
+	// No program of the host's has a say in what an image becomes, and no bus.
+	"cloudinit/apply":       {"os/exec", "github.com/godbus/dbus", "github.com/sirupsen/logrus", "go.etcd.io/etcd", "google.golang.org/grpc"},
+	"cloudinit/cloudconfig": {"os/exec", "github.com/sirupsen/logrus", "go.etcd.io/etcd"},
+	"cloudinit/format":      {"net/http", "os/exec", "log", "github.com/coreos"},
+	// It understands no config.
+	"cloudinit/source": {"github.com/coreos", "github.com/sirupsen/logrus", "go.etcd.io/etcd", "google.golang.org/grpc"},
+	"registry/record":  {"go.etcd.io/etcd", "net/http"},
+	"engine/planner":   {"go.etcd.io/etcd", "net/http", "github.com/sirupsen/logrus", "log"},
+	"discovery/token":  {"net/http", "go.etcd.io/bbolt", "github.com/sirupsen/logrus", "log"},
+	"discovery":        {"go.etcd.io/etcd", "go.etcd.io/bbolt", "github.com/prometheus"},
+	// It is there before any etcd is.
+	"discovery/server": {"go.etcd.io/etcd", "google.golang.org/grpc"},
+	"fleetd/peers":     {"go.etcd.io/etcd/server", "go.etcd.io/etcd/client/v3", "google.golang.org/grpc"},
+	"fleetd/proxy":     {"go.etcd.io/etcd/server", "go.etcd.io/etcd/client/v3"},
 }
 
 type goPackage struct {

@@ -14,7 +14,7 @@ import (
 
 // Result is what a config comes to: one Ignition config, and what Ignition
 // cannot say. All of it is in the order in which it is to be done: Config's
-// users, then its files (Merges after them), Unmask, Config's units and Enable;
+// users, then its files (Merges after them), Unmask, Config's units and EnableRuntime;
 // then, on a running host, one daemon reload if anything was written, a restart
 // of systemd-networkd if RestartNetworkd, Commands and Scripts.
 type Result struct {
@@ -77,8 +77,7 @@ type Command struct {
 	Line       int // of the config
 }
 
-// Script is a program to run, in a transient unit of its own that isn't waited
-// for. It is saved with ScriptMode and given to ScriptShell, whatever the
+// Script is a program to run, in a transient unit of its own. It is saved with ScriptMode and given to ScriptShell, whatever the
 // interpreter in its first line, as it always was.
 type Script struct {
 	Text string

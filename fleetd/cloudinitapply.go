@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -142,7 +141,7 @@ func (r *cloudinitRun) remedy(text []byte, have cloudinit.Addresses, problems cl
 		return
 	}
 	for _, name := range cloudinit.Variables(text) {
-		if have[name] == "" && bytes.Contains([]byte(problems.InFile("")), []byte("$"+name)) {
+		if have[name] == "" && strings.Contains(problems.InFile(""), "$"+name) {
 			fmt.Fprintf(r.err, "fleetd: $%s: %v\n", name, machine.NoAddress(name))
 		}
 	}

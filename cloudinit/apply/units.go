@@ -180,13 +180,11 @@ func (r rule) in(lines []string) []string {
 		case len(words) > 2 && words[0] == "enable" && words[1] == r.unit && r.enable && strings.Contains(r.unit, "@."):
 			// of the template's instances, and not of its default one
 		case len(words) >= 2 && words[1] == r.unit && (words[0] == "enable" || words[0] == "disable"):
-			if line := r.line(); instance == "" || !r.enable {
-				if !done {
-					out, done = append(out, line), true
-				}
-				continue
+			// An instance is enabled on its template's line.
+			if !done && (instance == "" || !r.enable) {
+				out, done = append(out, r.line()), true
 			}
-			continue // an instance is enabled on its template's line
+			continue
 		case instance != "" && len(words) >= 3 && words[0] == "enable" && words[1] == template:
 			instances := slices.DeleteFunc(words[2:], func(s string) bool { return s == instance && !r.enable || done && r.enable })
 			if r.enable && !done {

@@ -69,7 +69,9 @@ type answer struct {
 func (h *Host) race(ctx context.Context, wait time.Duration, none *NoneError) (int, error) {
 	racing, stop := context.WithCancel(ctx)
 	if wait > 0 {
-		racing, stop = context.WithTimeout(ctx, wait)
+		var enough context.CancelFunc
+		racing, enough = context.WithTimeout(racing, wait)
+		defer enough()
 	}
 	var all sync.WaitGroup
 	defer all.Wait()
