@@ -216,6 +216,25 @@ func TestTwoHostsWithOneName(t *testing.T) {
 	formed(t, first, second.start())
 }
 
+// A host that has a part of an earlier member's data doesn't bring it into a new
+// cluster, nor throw it away.
+func TestHostWithTheRestOfAMember(t *testing.T) {
+	d, n := startDiscovery(t), newNetwork(t)
+	before := n.host(t, 1, "ETCD_DISCOVERY="+d.url(t, 1)).start()
+	formed(t, before)
+	before.kill()
+	if err := os.RemoveAll(filepath.Join(before.dir, "member/wal")); err != nil {
+		t.Fatal(err)
+	}
+	url := d.url(t, 1)
+	before.environ = append(before.environ, "ETCD_DISCOVERY="+url)
+	before.start().refused(filepath.Join(before.dir, "member"), "without its log", "mv "+before.dir+"/member "+before.dir+".old")
+	if _, err := os.Stat(filepath.Join(before.dir, "member/snap/db")); err != nil {
+		t.Error(err)
+	}
+	formed(t, n.host(t, 2, "ETCD_DISCOVERY="+url).start()) // the place is still there
+}
+
 // An unreachable service is waited for, and its URL never given up.
 func TestServiceThatIsAway(t *testing.T) {
 	d, n := startDiscovery(t), newNetwork(t)

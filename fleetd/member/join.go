@@ -30,9 +30,14 @@ func (r *runner) join(ctx context.Context, s Settings, note *Note) (Settings, er
 	registered := Note{Phase: PhaseRegistered, URL: s.Discovery.URL, Peer: me}
 	cluster, err := discovery.Join(ctx, discovery.Options{
 		URL: s.Discovery.URL, Name: s.Name, PeerURLs: s.peerURLs(), Proxy: s.Discovery.Proxy,
-		Resume:         resume,
-		BeforeRegister: func() error { return s.WriteNote(registered) },
-		Progress:       r.progress,
+		Resume: resume,
+		BeforeRegister: func() error {
+			if err := s.checkRest(); err != nil {
+				return err
+			}
+			return s.WriteNote(registered)
+		},
+		Progress: r.progress,
 	})
 	if err != nil {
 		return s, s.explain(err, resume)

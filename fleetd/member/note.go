@@ -96,10 +96,26 @@ func (s Settings) begun() (bool, error) {
 	return state.GetCommit() > 0 || state.GetVote() > 0, err
 }
 
-// clear throws such a log away. The log goes first: without one, etcd starts anew
-// whatever else is there.
+// clear throws such a log away, and what was left of an earlier member whose log is
+// lost: etcd would go on from that and end with a panic. The log goes first.
 func (s Settings) clear() error {
-	return errors.Join(os.RemoveAll(s.WALDir), os.RemoveAll(filepath.Join(s.DataDir, "member")))
+	return errors.Join(os.RemoveAll(s.WALDir), os.RemoveAll(s.memberDir()))
+}
+
+func (s Settings) memberDir() string { return filepath.Join(s.DataDir, "member") }
+
+// checkRest refuses a host that is about to be a new member, while there is data
+// without a log: it may be of use, so it isn't for us to throw away.
+func (s Settings) checkRest() error {
+	rest, err := os.ReadDir(filepath.Join(s.memberDir(), "snap"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	return refuse("%s is what is left of a member's data, without its log (%s): etcd would start with what an earlier cluster had. "+
+		"Is a disk not mounted? If it is of no use any more: mv %[1]s %[3]s.old", s.memberDir(), s.WALDir, s.DataDir)
 }
 
 // WriteNote writes the note down, for good when it returns.

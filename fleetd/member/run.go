@@ -54,10 +54,8 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	switch role {
 	case RunNoted:
-		if disk.Empty {
-			if err := s.clear(); err != nil {
-				return err
-			}
+		if err := s.clear(); err != nil {
+			return err
 		}
 		if s, err = s.noted(disk.Note); err == nil && disk.Proxy {
 			err = s.noLongerProxy()

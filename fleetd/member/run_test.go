@@ -3,7 +3,11 @@ package member
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +89,36 @@ func TestRunGivesUpOnAnAddress(t *testing.T) {
 	r.Patience = time.Hour
 	if err := Run(ctx, r.Options); err != nil {
 		t.Error(err)
+	}
+}
+
+// A member whose log is lost was replaced: what is left of its data must not get
+// into the new member's. etcd would begin with it, and end with a panic.
+func TestRunNotedWithTheRestOfAMember(t *testing.T) {
+	for _, phase := range []Phase{PhaseComplete, PhaseLearner} {
+		t.Run(string(phase), func(t *testing.T) {
+			r := newRun(t, "ETCD_NAME=a", "ETCD_INITIAL_ADVERTISE_PEER_URLS=http://10.0.0.1:2380")
+			r.Promotion = time.Hour
+			s, _, err := Parse(nil, r.Environ, lookup)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest := filepath.Join(s.DataDir, "member/snap/db")
+			if err := errors.Join(os.MkdirAll(filepath.Dir(rest), 0o700), os.WriteFile(rest, []byte("old"), 0o600),
+				s.WriteNote(Note{Phase: phase, InitialCluster: "a=http://10.0.0.1:2380", Peer: "a=http://10.0.0.1:2380"})); err != nil {
+				t.Fatal(err)
+			}
+			r.Etcd = func([]string, map[string]string) {
+				_, err := os.Stat(rest)
+				r.started = append(r.started, fmt.Sprint(errors.Is(err, fs.ErrNotExist)))
+			}
+			if err := Run(t.Context(), r.Options); err != nil {
+				t.Fatal(err)
+			}
+			if len(r.started) != 1 || r.started[0] != "true" {
+				t.Errorf("etcd was started, the rest was gone: %q", r.started)
+			}
+		})
 	}
 }
 
