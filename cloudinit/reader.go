@@ -199,6 +199,10 @@ func (r *reader) unknownKey(key *yaml.Node, path, name string, keys map[string]t
 		r.wrongType(key, full, "text")
 		return
 	}
+	if now := sinceEtcd2[name]; now != "" && path == "coreos.etcd2" {
+		r.problems.Add(key.Line, Error, "%s was etcd 0.4's: write %s", full, now)
+		return
+	}
 	if r.places != nil {
 		if places := r.places(name); len(places) > 0 && len(places) < 3 {
 			r.problems.Add(key.Line, Error, "%s: there is no such key here: it belongs %s", full, strings.Join(places, " or "))

@@ -137,7 +137,7 @@ func (c *cloudConfig) renderUpdate(out *Result, opts Options) {
 	const locksmithd, engine = "locksmithd.service", "update-engine.service"
 	command := func(unit, verb string) {
 		if !opts.Persistent { // what isn't running needs no restart, nor what is masked a stop
-			out.Commands = append(out.Commands, Command{unit, verb, c.update.line})
+			out.Commands = append(out.Commands, Command{Unit: unit, Verb: verb, Line: c.update.line, Implied: true})
 		}
 	}
 	switch c.update.rebootStrategy {
@@ -202,7 +202,7 @@ func (u unitEntry) render(out *Result, opts Options) {
 	if network {
 		out.RestartNetworkd = true
 	} else if u.command != "" {
-		out.Commands = append(out.Commands, Command{u.name, u.command, u.commandLine})
+		out.Commands = append(out.Commands, Command{Unit: u.name, Verb: u.command, Line: u.commandLine})
 	}
 }
 

@@ -75,6 +75,10 @@ type KeyImport struct {
 type Command struct {
 	Unit, Verb string
 	Line       int // of the config
+
+	// Implied is one that the config doesn't name: another key brings it along, such
+	// as coreos.update. A host without that unit has no use for it.
+	Implied bool `json:",omitempty"`
 }
 
 // Script is a program to run, in a transient unit of its own. It is saved with ScriptMode and given to ScriptShell, whatever the

@@ -39,6 +39,22 @@ var (
 		etcd_password group window_start window_length`}
 )
 
+// sinceEtcd2 are etcd 0.4's keys whose purpose another key of coreos.etcd2 serves,
+// for whoever makes the one section the other.
+var sinceEtcd2 = map[string]string{
+	"addr":                    "advertise_client_urls: http://ADDRESS:2379",
+	"bind_addr":               "listen_client_urls: http://ADDRESS:2379",
+	"cluster_active_size":     "the discovery URL's size",
+	"peer_addr":               "initial_advertise_peer_urls: http://ADDRESS:2380",
+	"peer_bind_addr":          "listen_peer_urls: http://ADDRESS:2380",
+	"peer_election_timeout":   "election_timeout",
+	"peer_heartbeat_interval": "heartbeat_interval",
+	"peers":                   "initial_cluster: NAME=http://ADDRESS:2380,...",
+	"verbose":                 "debug",
+	"very_verbose":            "debug",
+	"very_very_verbose":       "debug",
+}
+
 // odd are the variables that aren't simply prefix and key.
 var odd = map[string]string{
 	"etcd.snapshot_count":     "ETCD_SNAPSHOTCOUNT",

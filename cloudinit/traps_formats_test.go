@@ -97,7 +97,7 @@ func TestParts(t *testing.T) {
 	expect(t, "hostname", out.Hostname, "b")
 	expect(t, "its file", content(t, out, "/etc/hostname"), "b\n")
 	expect(t, "file", content(t, out, "/a"), "x")
-	expect(t, "commands", fmt.Sprint(out.Commands), "[{a.service start 11} {update-engine.service restart 11} {update-engine.service restart 16}]")
+	expect(t, "commands", fmt.Sprint(out.Commands), "[{a.service start 11 false} {update-engine.service restart 11 true} {update-engine.service restart 16 true}]")
 	expect(t, "merges", fmt.Sprint(out.Merges), "[{/etc/coreos/update.conf /usr/share/coreos/update.conf [{GROUP y} {SERVER s}]}]")
 	if len(out.Scripts) != 2 || out.Scripts[0].Line != 6 || out.Scripts[1].Line != 22 {
 		t.Errorf("%+v", out.Scripts)

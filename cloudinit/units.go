@@ -43,6 +43,8 @@ func (r *reader) unit(c *cloudConfig, n *yaml.Node, path string) {
 	})
 	network := networkUnit.MatchString(u.name)
 	switch {
+	case u.name == "etcd.service" && u.command != "" && u.command != "stop" && u.content == "":
+		r.problems.Add(u.commandLine, Warning, "%s: etcd.service is not of fleet, which brings etcd2.service: write that, unless the host has an etcd of its own", path)
 	case u.name == "":
 		r.problems.Add(n.Line, Error, "%s has no name", path)
 	case u.content == "" && u.command == "" && !u.mask && !u.enable && !u.runtime && len(u.dropIns) == 0:

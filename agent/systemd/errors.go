@@ -29,6 +29,9 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("systemd refuses to %s %s: %s", e.Verb, e.Unit, e.Message)
 }
 
+// NoSuchUnit reports whether that is because systemd knows of no such unit.
+func (e *RefusedError) NoSuchUnit() bool { return e.Code == noSuchUnit }
+
 // ForeignError says that a unit of this name is on the host already, and not by fleet.
 type ForeignError struct {
 	Unit unit.Name

@@ -50,7 +50,8 @@ type Manager interface {
 	// Reload makes it read all unit files anew.
 	Reload(ctx context.Context) error
 	// Do runs a verb of systemctl for a unit and waits for the job's result: done,
-	// failed, timeout and so on. The error is of asking.
+	// failed, timeout and so on. The error is of asking; if it is that there is no
+	// such unit, its method NoSuchUnit says so.
 	Do(ctx context.Context, unit, verb string) (result string, err error)
 	// Run runs a program as a service of its own, whose output is in the journal,
 	// and waits for the job's result: done if the program ended well.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -195,6 +196,11 @@ func (a *Applier) tell(ctx context.Context, p *plan, report *Report) error {
 
 func (a *Applier) command(ctx context.Context, c cloudinit.Command, report *Report) error {
 	result, err := a.opts.Manager.Do(ctx, c.Unit, c.Verb)
+	var refused interface{ NoSuchUnit() bool }
+	missing := errors.As(err, &refused) && refused.NoSuchUnit()
+	if missing && c.Implied {
+		result, err = "skipped", nil
+	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", c.Verb, c.Unit, err)
 	}
@@ -202,6 +208,21 @@ func (a *Applier) command(ctx context.Context, c cloudinit.Command, report *Repo
 	report.Commands = append(report.Commands, o)
 	a.opts.Outcome(o)
 	return nil
+}
+
+// notDone adds to an error what it keeps from being done.
+func notDone(err error, commands []cloudinit.Command, scripts []cloudinit.Script) error {
+	var left []string
+	for _, c := range commands {
+		left = append(left, c.Verb+" "+c.Unit)
+	}
+	for _, s := range scripts {
+		left = append(left, fmt.Sprintf("the script of line %d", s.Line))
+	}
+	if len(left) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w\nso this was not done: %s", err, strings.Join(left, ", "))
 }
 
 // Run runs commands, and then scripts that an Apply has saved, each after the one
@@ -213,9 +234,9 @@ func (a *Applier) Run(ctx context.Context, commands []cloudinit.Command, scripts
 }
 
 func (a *Applier) run(ctx context.Context, commands []cloudinit.Command, scripts []cloudinit.Script, report *Report) error {
-	for _, c := range commands {
+	for i, c := range commands {
 		if err := a.command(ctx, c, report); err != nil {
-			return err
+			return notDone(err, commands[i+1:], scripts)
 		}
 	}
 	for _, s := range scripts {

@@ -103,6 +103,14 @@ func TestCommandsThatFail(t *testing.T) {
 	if _, told, err = ran(t, hostImage(t), systemd, in, Options{}); err == nil || len(told) != 1 || !strings.Contains(err.Error(), "start a.service: there is no a.service") {
 		t.Errorf("refused, it went on: %v %v", told, err)
 	}
+	if !strings.HasSuffix(err.Error(), "\nso this was not done: reload b.service, the script of line 1") {
+		t.Errorf("what it kept from being done: %v", err)
+	}
+	in.Commands[0].Implied = true
+	report, told, err = ran(t, hostImage(t), systemd, in, Options{})
+	if err != nil || len(told) != 3 || report.Commands[0].Result != "skipped" || !report.Commands[0].OK {
+		t.Errorf("what update brings along is asked of a host without it: %v %v %v", told, report.Commands, err)
+	}
 }
 
 // What systemd wasn't told by a run that was cut off, the next one tells.

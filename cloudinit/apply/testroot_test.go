@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -192,11 +191,17 @@ func (m *manager) Reload(context.Context) error {
 	return nil
 }
 
+// unknownUnit is a refusal as systemd's, for a unit that it doesn't know.
+type unknownUnit string
+
+func (m unknownUnit) Error() string    { return "there is no " + string(m) }
+func (m unknownUnit) NoSuchUnit() bool { return true }
+
 func (m *manager) Do(_ context.Context, unit, verb string) (string, error) {
 	c := verb + " " + unit
 	m.told = append(m.told, c)
 	if m.refusals[c] {
-		return "", errors.New("there is no " + unit)
+		return "", unknownUnit(unit)
 	}
 	if r := m.results[c]; r != "" {
 		return r, nil
