@@ -220,6 +220,27 @@ func TestEndLeavesNobodyWaiting(t *testing.T) {
 	}
 }
 
+// A URL that expires while somebody waits ends the wait at its time, and the next
+// one is told.
+func TestExpiresWhileSomebodyWaits(t *testing.T) {
+	s := newService(t, server.Options{Poll: 50 * time.Millisecond})
+	path := s.new(1)
+	base, stop := s.serve()
+	defer stop()
+	resp, err := http.Get(base + path + "?wait=true") // its head comes at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	s.pass(30 * 24 * time.Hour)
+	if body, err := io.ReadAll(resp.Body); err != nil || len(body) != 0 {
+		t.Errorf("%q, %v", body, err)
+	}
+	if w := s.ask("GET " + path + "?wait=true"); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "has expired") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 // Who sends nothing, or half a body, is cut off.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	s := newService(t, server.Options{Patience: server.Patience{Header: 50 * time.Millisecond, Body: 50 * time.Millisecond, Answer: time.Minute}})
