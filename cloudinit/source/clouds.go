@@ -125,7 +125,7 @@ func (s *service) json(ctx context.Context, path string, into any) error {
 		return err
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("metadata: %s: %w", path, err)
+		return fmt.Errorf("its %s: %w", path, err)
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func TestServices(t *testing.T) {
 				"private": [{"ipv4": {"ip_address": "10.0.0.4"}}]}}`,
 		}), "hello", Metadata{Hostname: "web-1", SSHKeys: []string{"ssh-rsa A"},
 			Addresses: map[string]string{"private_ipv4": "10.0.0.4", "public_ipv4": "192.0.2.4", "public_ipv6": "2001:db8::4"}}, ""},
-		{"DigitalOcean, bad metadata", (*Host).DigitalOcean, pages(map[string]string{"/metadata/v1": "", "/metadata/v1.json": "x"}), "", Metadata{}, "metadata: metadata/v1.json: invalid character"},
+		{"DigitalOcean, bad metadata", (*Host).DigitalOcean, pages(map[string]string{"/metadata/v1": "", "/metadata/v1.json": "x"}), "", Metadata{}, "its metadata/v1.json: invalid character"},
 		{"Packet", (*Host).Packet, pages(map[string]string{
 			"/userdata": "hello",
 			"/metadata": `{"hostname": "web-1", "ssh_keys": ["ssh-rsa A"], "network": {"addresses": [

@@ -41,6 +41,13 @@ type finalError struct{ error }
 
 func (e *finalError) Unwrap() error { return e.error }
 
+// lateError is an attempt that takes too long, in words.
+type lateError struct{ error }
+
+func (*lateError) Error() string { return "no whole answer in time" }
+
+func (e *lateError) Unwrap() error { return e.error }
+
 // isAbsent says whether the server has answered, and has no such thing.
 func isAbsent(err error) bool {
 	var status *statusError
@@ -84,6 +91,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	switch last := via[len(via)-1]; {
 	case len(via) > maxRedirects:
 		return &finalError{fmt.Errorf("it redirects more than %d times", maxRedirects)}
+	case req.URL.Scheme != "http" && req.URL.Scheme != "https":
+		return &finalError{fmt.Errorf("it redirects to %s, which is neither http nor https", redact(req.URL))}
 	case last.URL.Scheme == "https" && req.URL.Scheme != "https":
 		return &finalError{fmt.Errorf("it redirects from https to %s", redact(req.URL))}
 	}
@@ -154,6 +163,9 @@ func (c *client) once(ctx context.Context, method, at string, header http.Header
 		return nil, &finalError{err}
 	}
 	data, err := c.do(ctx, method, u, header)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = &lateError{err}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", method, redact(u), err)
 	}

@@ -97,6 +97,9 @@ func TestURL(t *testing.T) {
 		{"403", status(403), "/secret?token=SECRET", 1, "/secret?xxxxx: HTTP status 403 Forbidden"},
 		{"too large", oversized, "", 1, "it is larger than 16 MiB"},
 		{"redirected", redirecting(maxRedirects), "", maxRedirects + 1, ""},
+		{"redirected to a file", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		}, "", 1, "neither http nor https"},
 		{"redirected for ever", redirecting(1 << 20), "", maxRedirects + 1, "it redirects more than 5 times"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -134,6 +137,20 @@ func TestURLNeverAnswered(t *testing.T) {
 	}
 	if found, err := h.First(context.Background(), time.Hour, s); err != nil || string(found.UserData) != "hello" {
 		t.Errorf("%q, %v", found.UserData, err)
+	}
+}
+
+// An answer that drips is left after a while, and that is told in words.
+func TestURLTakesTooLong(t *testing.T) {
+	base, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		slow(w, r)
+		<-r.Context().Done()
+	})
+	h := fast()
+	h.retry.attempt, h.retry.tries = 50*time.Millisecond, 1
+	_, err := h.newClient(false, nil).get(context.Background(), base)
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no whole answer in time") {
+		t.Errorf("%v", err)
 	}
 }
 
