@@ -59,6 +59,53 @@ func (w *world) enablement(h *platform.Host) string {
 do echo $u $(systemctl is-enabled $u 2>/dev/null) $(systemctl is-active $u); done`)
 }
 
+// A host that was set up by hand gets the package: what its administrator wrote
+// stays, a fleetd that runs becomes the package's, no unit is touched, and the
+// copies of the units that hide the package's are told of.
+func TestPackageOverAHostSetUpByHand(t *testing.T) {
+	old, err := cluster.Package()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bareHosts(t, platform.HostSpec{Name: "byhand", Files: map[string]platform.File{
+		"/root/fleet.deb":       {Content: string(content)},
+		"/root/kept.service":    {Content: "[Service]\nExecStart=/bin/sleep infinity\n"},
+		"/etc/fleet/fleet.conf": {Content: "metadata=by=hand\n"},
+	}})
+	h := w.Hosts[0]
+	w.run(h, `dpkg-deb --extract /root/fleet.deb /tmp/fleet; cd /tmp/fleet/usr
+cp bin/* /usr/bin/; cp lib/systemd/system/fleet.s* lib/systemd/system/etcd2.service /etc/systemd/system/
+systemctl daemon-reload; systemctl enable --quiet --now etcd2 fleet.socket fleet; fleetctl start /root/kept.service`)
+	fleetd, kept := w.mainPID(h, "fleet.service"), w.mainPID(h, "kept.service")
+
+	said := w.run(h, "dpkg --force-confold --install /root/fleet.deb 2>&1")
+	for _, name := range []string{"fleet.service", "fleet.socket", "etcd2.service"} {
+		if !strings.Contains(said, "/etc/systemd/system/"+name+" hides the package's") {
+			t.Errorf("%s hides the package's, and installing it said:\n%s", name, said)
+		}
+	}
+	if now := w.mainPID(h, "fleet.service"); now == fleetd {
+		t.Error("the fleetd of before still runs")
+	}
+	w.run(h, "cd /etc/systemd/system; rm fleet.service fleet.socket etcd2.service; systemctl daemon-reload; systemctl reenable --quiet etcd2 fleet.socket fleet; systemctl restart fleet")
+	if now := w.mainPID(h, "kept.service"); now != kept || now == "0" {
+		t.Errorf("kept.service was %s and is %s", kept, now)
+	}
+	if file := w.run(h, "systemctl show -P FragmentPath fleet.service"); strings.HasPrefix(file, "/etc/") {
+		t.Errorf("fleet.service is still %s", file)
+	}
+	if conf := w.run(h, "cat /etc/fleet/fleet.conf"); conf != "metadata=by=hand" {
+		t.Errorf("fleet.conf is now %s", conf)
+	}
+	if got := w.enablement(h); strings.Count(got, " enabled active") != 3 {
+		t.Errorf("in the end:\n%s", got)
+	}
+}
+
 // The life of the .deb on real hosts: installed, it starts nothing; upgraded, it
 // touches no unit; removed, it hands the units over and leaves what is the
 // administrator's; purged, it leaves nothing.
