@@ -137,6 +137,10 @@ func (o *cloudinitOptions) check(args []string) error {
 		return usageError{fmt.Errorf("--convert-netconf=%s: a platform's network config is not converted: write coreos.units named NAME.network, or files in /etc/systemd/network, and leave the flag out", o.convertNetconf)}
 	case o.convertNetconf != "":
 		return usageError{fmt.Errorf("--convert-netconf=%s: there was debian, packet and vmware, and none is converted here", o.convertNetconf)}
+	case o.root == "":
+		return usageError{errors.New("--root is empty: name the image's directory, or leave --root out for this host")}
+	case !o.live() && isThisHost(o.root):
+		return usageError{fmt.Errorf("--root=%s: that is this host's own root: name the image's directory, or leave --root out", o.root)}
 	case o.from.timeout < 0:
 		return usageError{fmt.Errorf("--timeout=%s: it must not be negative", o.from.timeout)}
 	}
@@ -144,7 +148,17 @@ func (o *cloudinitOptions) check(args []string) error {
 }
 
 // live says whether the running host is meant, not an image.
-func (o *cloudinitOptions) live() bool { return o.root == "" || filepath.Clean(o.root) == "/" }
+func (o *cloudinitOptions) live() bool { return filepath.Clean(o.root) == "/" }
+
+// isThisHost says whether a directory is the running host's root by another name.
+func isThisHost(dir string) bool {
+	own, err := os.Stat("/")
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(dir)
+	return err == nil && os.SameFile(own, other)
+}
 
 func runCloudinit(ctx context.Context, cmd *cobra.Command, opts *cloudinitOptions, args []string) error {
 	if err := opts.check(args); err != nil {

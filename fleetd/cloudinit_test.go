@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -45,6 +47,23 @@ func TestCoreOSCloudinitFlags(t *testing.T) {
 	for _, oem := range []string{"digitalocean", "ec2-compat", "gce", "rackspace-onmetal", "azure", "cloudsigma", "packet", "vmware"} {
 		if presets[oem] == nil {
 			t.Errorf("there is no --oem=%s", oem)
+		}
+	}
+}
+
+// An image that isn't named, as by a script's empty variable, isn't this host.
+func TestRootMustBeNamed(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "root")
+	if err := os.Symlink("/", link); err != nil {
+		t.Fatal(err)
+	}
+	for root, want := range map[string]string{
+		"": "--root is empty", link: "this host's own root", "/proc/self/root": "this host's own root",
+		"/": "", "//./": "", t.TempDir(): "", "/nowhere": "",
+	} {
+		err := (&cloudinitOptions{root: root, output: "text"}).check(nil)
+		if want == "" && err != nil || want != "" && (!errors.As(err, new(usageError)) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("--root=%s: %v; want %q", root, err, want)
 		}
 	}
 }
@@ -106,9 +125,7 @@ func cloudinitOn(t *testing.T, root string, opts cloudinitOptions) (out, stderr 
 	if !opts.diff && !opts.validate {
 		opts.root = t.TempDir() // the host that tests run on is nobody's to change
 	}
-	if opts.output == "" {
-		opts.output = "text"
-	}
+	opts.root, opts.output = cmp.Or(opts.root, "/"), cmp.Or(opts.output, "text")
 	err = runCloudinit(context.Background(), cmd, &opts, nil)
 	return stdout.String(), errs.String(), err
 }
