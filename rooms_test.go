@@ -61,7 +61,7 @@ var onlyIn = map[string][]string{
 	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member", "fleetd/peers", "fleetd/proxy", "fleetd/replace"},
 	"go.etcd.io/etcd/client/v3":             {"registry", "registry/etcdtest", "fleetd/replace"},
 	"go.etcd.io/etcd/server":                {"fleetd", "fleetd/member", "registry/etcdtest"},
-	"go.etcd.io/bbolt":                      {"discovery/server"},
+	"go.etcd.io/bbolt":                      {"discovery/server", "fleetd/member"},
 	"github.com/coreos/butane":              {"cloudinit"},
 	"github.com/coreos/ignition":            {"cloudinit", "cloudinit/apply", "cloudinit/cloudconfig"},
 	"github.com/godbus/dbus":                {"agent/systemd", "fleetd/manager"},

@@ -235,6 +235,36 @@ func TestHostWithTheRestOfAMember(t *testing.T) {
 	formed(t, n.host(t, 2, "ETCD_DISCOVERY="+url).start()) // the place is still there
 }
 
+// A member's data on a host with another address: the member may have moved, which
+// it says; or it was copied, and while the one that it was copied from runs, there
+// must be no second.
+func TestMemberWithAnotherAddress(t *testing.T) {
+	d, n := startDiscovery(t), newNetwork(t)
+	url := d.url(t, 3)
+	var hosts []*etcdHost
+	for i := range 3 {
+		hosts = append(hosts, n.host(t, i+1, "ETCD_DISCOVERY="+url).start())
+	}
+	formed(t, hosts...)
+	first := hosts[2]
+	first.terminate()
+	copied := n.host(t, 4, "ETCD_DISCOVERY="+url, "ETCD_LOG_LEVEL=warn")
+	if err := os.CopyFS(copied.dir, os.DirFS(first.dir)); err != nil {
+		t.Fatal(err)
+	}
+	first.start()
+	formed(t, hosts...)
+	copied.start().refused("http://"+first.addr+":2380", "was the data, or the image of a host that had run, copied?", "mv "+copied.dir+" "+copied.dir+".copy")
+	first.terminate()
+	copied.name = "n3"
+	copied.environ = append(copied.environ, "ETCD_NAME=n3")
+	if err := errors.Join(os.RemoveAll(copied.dir), os.Rename(first.dir, copied.dir)); err != nil {
+		t.Fatal(err)
+	}
+	formed(t, hosts[0], hosts[1], copied.start())
+	copied.said.await(t, "--peer-urls=http://"+copied.addr+":2380")
+}
+
 // An unreachable service is waited for, and its URL never given up.
 func TestServiceThatIsAway(t *testing.T) {
 	d, n := startDiscovery(t), newNetwork(t)

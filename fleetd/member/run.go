@@ -68,7 +68,9 @@ func Run(ctx context.Context, opts Options) error {
 			return stopped(ctx, r.full(ctx, s, full))
 		}
 	case RunEtcd:
-		err = r.lostData(ctx, s, disk)
+		if err = r.lostData(ctx, s, disk); err == nil && disk.Log {
+			err = r.moved(ctx, s)
+		}
 	case RunAlone:
 		if err := r.Configured(); err != nil {
 			return refuse("nothing says who the members are (ETCD_DISCOVERY, ETCD_INITIAL_CLUSTER, ETCD_DISCOVERY_SRV), and a cluster of its own may not be what this host is to be: %w", err)
