@@ -103,6 +103,9 @@ func (p *planner) putKeys(file string, lines []string, whole bool, want, dir ent
 	if err != nil {
 		return err
 	}
+	if ok && !whole && old.uid != want.uid && old.names > 1 {
+		return fmt.Errorf("%s is another name of a file of the user with id %d, whose text the keys' file would show: remove it", file, old.uid)
+	}
 	if whole {
 		text = []byte(strings.Join(lines, "\n") + "\n")
 	} else {

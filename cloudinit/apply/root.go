@@ -32,6 +32,7 @@ type entry struct {
 	what     string // a special's name
 	ino, dev uint64 // of what is on disk
 	size     int64
+	names    uint64 // hard links
 }
 
 func (e entry) String() string {
@@ -117,7 +118,7 @@ func (r *root) lstat(p string) (entry, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return entry{}, &fs.PathError{Op: "stat", Path: p, Err: err}
 	}
-	e := entry{mode: st.Mode & 0o7777, uid: int(st.Uid), gid: int(st.Gid), ino: st.Ino, dev: st.Dev, size: st.Size}
+	e := entry{mode: st.Mode & 0o7777, uid: int(st.Uid), gid: int(st.Gid), ino: st.Ino, dev: st.Dev, size: st.Size, names: uint64(st.Nlink)}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		e.kind = regular

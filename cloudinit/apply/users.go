@@ -281,8 +281,8 @@ func (a *accounts) subordinate(name string) {
 	}
 }
 
-// makeHome makes a home, and puts what the skeleton has and it hasn't into it: it
-// may be one that a run began which was cut off.
+// makeHome makes a home, and puts what the skeleton has and it hasn't into it: a
+// home of the user's that is there may be one that a run began which was cut off.
 func (p *planner) makeHome(u user) error {
 	at, err := p.place(u.home)
 	if err != nil {
@@ -294,6 +294,9 @@ func (p *planner) makeHome(u user) error {
 	}
 	switch e.kind {
 	case directory:
+		if e.uid != u.uid && !p.opts.noOwners {
+			return nil // no home that was begun, but a directory that is more than that: as useradd has it
+		}
 	case missing:
 		if err := p.put(at, node{want: entry{kind: directory, mode: p.homeMode(), uid: u.uid, gid: u.gid}}); err != nil {
 			return err

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -125,6 +126,36 @@ func TestAccounts(t *testing.T) {
 				t.Errorf("a second time changed %v (%v)", again.Changes, err)
 			}
 		})
+	}
+}
+
+// Who isn't the owner of what is there gets no part of it: no skeleton in a
+// directory that has another use, no text of a file by another name of it.
+func TestOthersFiles(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("it takes root to have files of others")
+	}
+	root := hostImage(t)
+	addTo(t, root, map[string]string{"/srv/data/": "", "/home/core/.ssh/": ""})
+	in := ignition(t, `"passwd": {"users": [{"name": "jo", "homeDir": "/srv/data"}]}`)
+	if _, err := applier(t, Options{Root: root}).Apply(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	after := treeOf(t, root)
+	if after["/srv/data/.profile"] != "" || !strings.Contains(after["/etc/passwd"], "jo:x:1001:1001::/srv/data:") {
+		t.Errorf("%q\n%s", after["/srv/data/.profile"], after["/etc/passwd"])
+	}
+	keys := filepath.Join(root, "/home/core/.ssh/authorized_keys")
+	if err := os.Link(filepath.Join(root, "/etc/shadow"), keys); err != nil {
+		t.Fatal(err)
+	}
+	in = ignition(t, `"passwd": {"users": [{"name": "core", "sshAuthorizedKeys": ["ssh-ed25519 AAAA a"]}]}`)
+	_, err := applier(t, Options{Root: root}).Apply(t.Context(), in)
+	if err == nil || !strings.Contains(err.Error(), "/home/core/.ssh/authorized_keys is another name of a file of the user with id 0") {
+		t.Error(err)
+	}
+	if diff := changed(after, treeOf(t, root)); strings.Contains(diff, keysBegin) {
+		t.Errorf("it changed\n%s", diff)
 	}
 }
 
