@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -37,6 +38,17 @@ func runDaemon(ctx context.Context, opts runOptions) error {
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
 	}
+	supervisor := supervisorOf(log)
+	err = awaitAddress(ctx, time.Second, patience, func() error {
+		_, err := identify(cfg)
+		return err
+	}, func(err error) {
+		log.Warnf("%v; waiting for it", err)
+		supervisor.status(err.Error() + "; waiting for it")
+	})
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
 	n, err := newNode(ctx, nodeOptions{
 		cfg: cfg, log: log,
 		systemd:  systemd.Options{UserScope: cfg.SystemdUser},
@@ -51,9 +63,35 @@ func runDaemon(ctx context.Context, opts runOptions) error {
 		return err
 	}
 	return n.run(ctx, listeners, control{
-		reload: reload, load: load, dump: dump, supervisor: supervisorOf(log),
+		reload: reload, load: load, dump: dump, supervisor: supervisor,
 		handOver: func(ctx context.Context) bool { return mustHandOver(ctx, n.systemd, log) },
 	})
+}
+
+// patience is how long fleetd waits for an address of the host's, before it ends
+// and systemd starts it anew: for `systemctl start` to say before long what is missing.
+const patience = 10 * time.Second
+
+// awaitAddress waits while the host has no address: at boot that may come late,
+// and to be started again and again meanwhile fills the journal.
+func awaitAddress(ctx context.Context, every, patience time.Duration, look func() error, waiting func(error)) error {
+	end := time.After(patience)
+	for said := false; ; said = true {
+		err := look()
+		if !errors.Is(err, machine.ErrNoAddress) {
+			return err
+		}
+		if !said {
+			waiting(err)
+		}
+		select {
+		case <-time.After(every): // addresses come without a word
+		case <-end:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // identify says who this host is. A host without any address cannot join: the
