@@ -176,7 +176,7 @@ func (p *planner) unitFile(name string) (string, error) {
 		case e.kind == missing:
 			continue
 		case masks(e) || e.kind == regular && p.emptyFile(at):
-			return "", fmt.Errorf("it can't be enabled: %s masks it: say mask: false, too", file)
+			return "", fmt.Errorf("it can't be enabled: %s masks it: say mask: false, too; in a cloud-config, which has no words for that: systemctl unmask %s", file, name)
 		case e.kind == regular:
 			return at, nil
 		case e.kind != symlink:
