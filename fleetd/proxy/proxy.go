@@ -91,7 +91,7 @@ func Run(ctx context.Context, opts Options) (err error) {
 		opts: opts, known: known, kept: known, ask: asker.Ask, own: ownAddresses(opts.Listen),
 		up: up, metrics: newMetrics(opts.Registerer),
 	}
-	up.failed = f.kick()
+	up.lost = f.kick()
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return f.run(ctx) })

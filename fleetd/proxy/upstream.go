@@ -31,7 +31,7 @@ type upstream struct {
 	conn     *grpc.ClientConn
 	resolver *manual.Resolver
 	info     transport.TLSInfo
-	failed   func() // told whenever a member could not be connected to
+	lost     func() // told whenever a way to a member was lost, or there is none
 
 	begun chan struct{} // closed once the members were asked
 
@@ -42,7 +42,7 @@ type upstream struct {
 
 func newUpstream(info transport.TLSInfo) (*upstream, error) {
 	u := &upstream{
-		resolver: manual.NewBuilderWithScheme("members"), info: info, failed: func() {}, begun: make(chan struct{})}
+		resolver: manual.NewBuilderWithScheme("members"), info: info, lost: func() {}, begun: make(chan struct{})}
 	if _, err := info.ClientConfig(); err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func newUpstream(info transport.TLSInfo) (*upstream, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
 		grpc.WithTransportCredentials(schemes{info: info}),
-		grpc.WithContextDialer(u.dial),
+		grpc.WithContextDialer(u.redial),
 		grpc.WithIdleTimeout(0),
 		// As fleetd's own way to etcd: a silent member is noticed within 15 s, or
 		// 5 s when something waits for it, and one that is back within a second.
@@ -148,9 +148,16 @@ func (u *upstream) dialTLS(ctx context.Context, address string) (net.Conn, error
 func (u *upstream) dial(ctx context.Context, address string) (net.Conn, error) {
 	conn, err := (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext(ctx, "tcp", address)
 	if err != nil && ctx.Err() == nil {
-		u.failed()
+		u.lost()
 	}
 	return conn, err
+}
+
+// redial is dial for gRPC. It keeps its connections: that it wants one means that
+// it has lost one, however soon there is somebody at the address again.
+func (u *upstream) redial(ctx context.Context, address string) (net.Conn, error) {
+	u.lost()
+	return u.dial(ctx, address)
 }
 
 type schemeKey struct{}
