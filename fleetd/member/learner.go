@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-project/fleet/fleetd/durable"
 	"github.com/fleet-project/fleet/fleetd/peers"
 )
 
@@ -87,7 +88,7 @@ func (s Settings) noLongerProxy() error {
 	if err := os.RemoveAll(s.ProxyDir()); err != nil {
 		return err
 	}
-	return syncDir(s.DataDir)
+	return durable.SyncDir(s.DataDir)
 }
 
 // promote makes this host, a learner, a full member as soon as it has caught up,

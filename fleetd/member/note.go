@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/fleet-project/fleet/fleetd/durable"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
 	"go.uber.org/zap"
@@ -124,24 +125,7 @@ func (s Settings) WriteNote(n Note) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(s.notePath())
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".join-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // what a failure leaves
-	_, err = f.Write(append(text, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), s.notePath()); err != nil {
-		return err
-	}
-	// The directories themselves are new, too.
-	return errors.Join(syncDir(dir), syncDir(s.DataDir), syncDir(filepath.Dir(s.DataDir)))
+	return durable.Write(s.notePath(), append(text, '\n'))
 }
 
 // RemoveNote forgets: etcd's own log is there.
@@ -150,13 +134,5 @@ func (s Settings) RemoveNote() error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	return syncDir(s.DataDir)
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return durable.SyncDir(s.DataDir)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/fleet-project/fleet/fleetd/durable"
 	"github.com/fleet-project/fleet/fleetd/peers"
 )
 
@@ -45,40 +46,15 @@ func cause(err error) error {
 	return err
 }
 
-// save replaces the file, so that at any moment the old or the new one is there.
-func (c Cluster) save(dir string) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("keeping whose proxy this host is: %w", err)
-		}
-	}()
+// save replaces the file. Nothing else is ever in its directory: that it isn't
+// empty makes a host a proxy.
+func (c Cluster) save(dir string) error {
 	text, err := json.MarshalIndent(c, "", "\t")
+	if err == nil {
+		err = durable.WriteAlone(file(dir), append(text, '\n'))
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("keeping whose proxy this host is: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	// Not in the directory itself: that it isn't empty makes a host a proxy.
-	temp, err := os.CreateTemp(filepath.Dir(dir), ".proxy-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(append(text, '\n'))
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), file(dir)); err != nil {
-		return err
-	}
-	return errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/fleet-project/fleet/discovery"
 	"github.com/fleet-project/fleet/discovery/token"
+	"github.com/fleet-project/fleet/fleetd/durable"
 	"github.com/fleet-project/fleet/fleetd/peers"
 	"github.com/fleet-project/fleet/fleetd/proxy"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -52,31 +52,7 @@ func (r *run) writeIntent(i intent) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(r.Settings.ReplacePath(), text)
-}
-
-// writeFile replaces a file; at any moment the old or the new one is there.
-func writeFile(path string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".replace-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Write(r.Settings.ReplacePath(), text)
 }
 
 // sources are peer URLs at which the cluster may be found, and where each list is
