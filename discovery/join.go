@@ -218,7 +218,7 @@ func (j *joining) register(ctx context.Context) error {
 		return nil // somebody was quicker: the next look says who
 	case notFound(err):
 		return fmt.Errorf("%w (%w)", ErrUnknownURL, err)
-	case f != nil:
+	case f != nil && (f.Code == CodeInvalidField || f.Code == CodeAddressTaken):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	case err == nil || errors.As(err, new(temporary)):
 		j.mine = true

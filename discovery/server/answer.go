@@ -17,6 +17,7 @@ const keyNotFound = "Key not found"
 var (
 	errWaits  = errors.New("too many requests wait already")
 	errMethod = errors.New("the method is not allowed here")
+	errSlow   = errors.New("the request did not come in whole")
 )
 
 func memberKey(id token.ID, member token.MemberID) string {
@@ -123,6 +124,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, at address, err 
 		status = http.StatusMethodNotAllowed
 		f = &discovery.Failure{Code: discovery.CodeInvalidField, Message: "Invalid field", Cause: fmt.Sprintf(
 			"%.20s is not allowed here, but %s: a size and a member are for good, for others have read them", r.Method, w.Header().Get("Allow"))}
+	case errors.Is(err, errSlow):
+		status = http.StatusRequestTimeout // after which our clients try again
+		f = &discovery.Failure{Code: discovery.CodeInvalidForm, Message: "Invalid POST form", Cause: err.Error() + ": try again"}
 	case errors.Is(err, errWaits), errors.Is(err, errMost):
 		f = &discovery.Failure{Code: discovery.CodeUnavailable, Message: "Unavailable", Cause: err.Error() + ": try again later"}
 	default:

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -59,7 +61,9 @@ func parsePut(w http.ResponseWriter, r *http.Request) (p put, err error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
 		return p, invalidForm(fmt.Errorf("send value=NAME%%3DURL as application/x-www-form-urlencoded"))
 	}
-	if err := r.ParseForm(); err != nil {
+	if err := r.ParseForm(); errors.Is(err, os.ErrDeadlineExceeded) {
+		return p, errSlow
+	} else if err != nil {
 		return p, invalidForm(err)
 	}
 	for _, key := range []string{"ttl", "refresh", "dir", "prevValue", "prevIndex"} {

@@ -247,17 +247,21 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	path := s.new(1)
 	base, stop := s.serve()
 	defer stop()
-	for _, sent := range []string{
-		"GET /new HTTP/1.1\r\nHost: x\r\n",
-		"PUT " + path + "/1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nvalue=",
+	for sent, told := range map[string]string{
+		"GET /new HTTP/1.1\r\nHost: x\r\n": "",
+		// A host whose network is slow is not refused: it tries again.
+		"PUT " + path + "/1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nvalue=": "HTTP/1.1 408 Request Timeout\r\n",
 	} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		fmt.Fprint(conn, sent)
-		_, _ = io.ReadAll(conn) // returns once we are cut off
+		answer, _ := io.ReadAll(conn) // returns once we are cut off
 		conn.Close()
+		if !strings.HasPrefix(string(answer), told) {
+			t.Errorf("%q: %q", sent, answer)
+		}
 	}
 	if w := s.ask("GET " + path + "/1"); w.Code != http.StatusNotFound {
 		t.Errorf("half a body counted: %d %s", w.Code, w.Body)
