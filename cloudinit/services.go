@@ -42,10 +42,10 @@ var (
 // sinceEtcd2 are etcd 0.4's keys whose purpose another key of coreos.etcd2 serves,
 // for whoever makes the one section the other.
 var sinceEtcd2 = map[string]string{
-	"addr":                    "advertise_client_urls: http://ADDRESS:2379",
+	"addr":                    "advertise_client_urls and listen_client_urls: http://ADDRESS:2379",
 	"bind_addr":               "listen_client_urls: http://ADDRESS:2379",
 	"cluster_active_size":     "the discovery URL's size",
-	"peer_addr":               "initial_advertise_peer_urls: http://ADDRESS:2380",
+	"peer_addr":               "initial_advertise_peer_urls and listen_peer_urls: http://ADDRESS:2380",
 	"peer_bind_addr":          "listen_peer_urls: http://ADDRESS:2380",
 	"peer_election_timeout":   "election_timeout",
 	"peer_heartbeat_interval": "heartbeat_interval",

@@ -37,7 +37,7 @@ func (s *stage) step(what string, work func() error) error {
 // show prints a command as one would type it, runs it, and prints what it
 // says.
 func (s *stage) show(prompt string, cmd *exec.Cmd, typed ...string) (string, error) {
-	s.say("%s %s", prompt, strings.Join(typed, " "))
+	s.say("%s %s", prompt, shell(typed))
 	began := time.Now()
 	var out bytes.Buffer
 	cmd.Stdout = io.MultiWriter(&out, s.out)
@@ -47,6 +47,17 @@ func (s *stage) show(prompt string, cmd *exec.Cmd, typed ...string) (string, err
 	}
 	s.say("   (%s)", round(time.Since(began)))
 	return out.String(), nil
+}
+
+// shell is a command as a shell takes it.
+func shell(argv []string) string {
+	words := make([]string, len(argv))
+	for i, word := range argv {
+		if words[i] = word; strings.ContainsAny(word, " \\?&*$\"") {
+			words[i] = "'" + word + "'"
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // echo sends a line to port 50000 of an address and wants it back. A
