@@ -136,6 +136,7 @@ func (s Settings) noted(n *Note) (Settings, error) {
 // for one that never did.
 func (r *runner) etcd(ctx context.Context, s Settings, disk Disk) error {
 	args, environ := s.Command()
+	r.Status("etcd runs") // before anybody says more, as a learner does
 	if s.ConfigFile == "" {
 		if disk.Log && disk.Note != nil && disk.Note.Phase != PhaseLearner {
 			if err := s.RemoveNote(); err != nil {
@@ -154,7 +155,6 @@ func (r *runner) etcd(ctx context.Context, s Settings, disk Disk) error {
 		}()
 		defer func() { cancel(); <-done }()
 	}
-	r.Status("etcd runs")
 	r.Etcd(args, environ)
 	return nil
 }
