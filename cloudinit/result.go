@@ -154,10 +154,9 @@ func Inline(res types.Resource) ([]byte, error) {
 	return u.Data, nil
 }
 
-// Unsayable are the things that Ignition has no words for and that would be
-// lost if only JSON were used: errors, with the line and what to write instead.
-// A mask to lift is a warning, as an image seldom has one.
-func (out Result) Unsayable() Problems {
+// Orders are what only a running host carries out, which is neither Ignition's nor an
+// image's: errors, with the line and what to write instead.
+func (out Result) Orders() Problems {
 	var ps Problems
 	for _, c := range out.Commands {
 		remedy := "put the config into the image as /var/lib/coreos-install/user_data, from where fleet-cloudinit.service applies it at each boot"
@@ -169,6 +168,14 @@ func (out Result) Unsayable() Problems {
 	for _, s := range out.Scripts {
 		ps.Add(s.Line, Error, "a script cannot be said in Ignition, nor run on an image: make it a file and a unit with Type=oneshot that runs it")
 	}
+	return ps.Sorted()
+}
+
+// Unsayable are the things that Ignition has no words for and that would be
+// lost if only JSON were used: Orders, and what is looked up anew each time. A
+// mask to lift is a warning, as an image seldom has one.
+func (out Result) Unsayable() Problems {
+	ps := out.Orders()
 	for _, i := range out.KeyImports {
 		ps.Add(i.Line, Error, "keys to be fetched cannot be said in Ignition: write those of %s into ssh_authorized_keys", i.User)
 	}

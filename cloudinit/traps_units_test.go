@@ -285,6 +285,10 @@ func TestUnsayable(t *testing.T) {
 	if got := out.Unsayable().InFile("f"); !strings.Contains(got, "f:6: error: a script cannot be said in Ignition") {
 		t.Error(got)
 	}
+	out = translated(t, head+"users: [{name: eve, coreos_ssh_import_github: eve}]\n", Options{Persistent: true})
+	if got := out.Unsayable().InFile("f"); !strings.Contains(got, "keys to be fetched cannot be said") || len(out.Orders()) > 0 {
+		t.Errorf("%s, and orders: %v", got, out.Orders())
+	}
 	// What is merged into files is appended.
 	out = translated(t, head+"write_files: [{path: /etc/coreos/update.conf, content: \"A=b\\n\"}]\ncoreos: {update: {group: g}}\n", Options{Persistent: true})
 	again := translated(t, jsonOf(t, out), Options{})

@@ -5,7 +5,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +32,21 @@ func fromArgs(t *testing.T, args ...string) *fromFlags {
 		t.Fatal(err)
 	}
 	return &f
+}
+
+// Keys that are to be fetched are fetched for an image, too, though Ignition has no
+// words for them.
+func TestKeysFetchedForAnImage(t *testing.T) {
+	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ssh-ed25519 AAAA eve") }))
+	defer keys.Close()
+	root := t.TempDir()
+	write(t, root, "/config", "#cloud-config\nusers: [{name: eve, coreos_ssh_import_url: '"+keys.URL+"'}]\n")
+	opts := cloudinitOptions{root: root, diff: true}
+	opts.from.files = []string{root + "/config"}
+	out, stderr, err := cloudinitOn(t, root, opts)
+	if err != nil || !strings.Contains(out, "create /home/eve/.ssh/authorized_keys") {
+		t.Errorf("%v\n%s%s", err, out, stderr)
+	}
 }
 
 // What is in deployed unit files is taken, or refused by name: never unknown.

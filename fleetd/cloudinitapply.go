@@ -63,7 +63,7 @@ func (r *cloudinitRun) apply(ctx context.Context, found source.Found) error {
 	}
 	result, problems := cloudinit.Translate(found.UserData, opts)
 	if !problems.Failed() && !r.live() {
-		problems = append(problems, errorsAmong(result.Unsayable())...)
+		problems = append(problems, result.Orders()...)
 	}
 	if !r.quiet || problems.Failed() {
 		fmt.Fprint(r.err, problems.InFile(found.From))
@@ -88,15 +88,6 @@ func (r *cloudinitRun) ignoring(err error) error {
 func (r *cloudinitRun) ignitionRan() bool {
 	_, err := os.Stat(filepath.Join(r.host.Root, ignitionResult))
 	return err == nil
-}
-
-func errorsAmong(problems cloudinit.Problems) (errs cloudinit.Problems) {
-	for _, p := range problems {
-		if p.Level == cloudinit.Error {
-			errs = append(errs, p)
-		}
-	}
-	return errs
 }
 
 // addresses are the host's own: what the platform says of it, then what

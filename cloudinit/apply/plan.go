@@ -108,12 +108,8 @@ func (p *planner) refuseDisks() {
 
 // refuseOrders names what needs a running host.
 func (p *planner) refuseOrders() {
-	const instead = "can't be done on an image that doesn't run"
-	for _, c := range p.in.Commands {
-		p.refuse("line %d: %s's command %s %s: write enable: true instead, or put the config into the image as /var/lib/coreos-install/user_data, from where fleet-cloudinit.service applies it at each boot", c.Line, c.Unit, c.Verb, instead)
-	}
-	for _, s := range p.in.Scripts {
-		p.refuse("line %d: a script %s: make it a file and a unit with Type=oneshot that runs it", s.Line, instead)
+	for _, o := range p.in.Orders() {
+		p.refuse("line %d: %s", o.Line, o.Msg)
 	}
 }
 
