@@ -14,6 +14,8 @@ import (
 	"github.com/coreos/vcontext/report"
 )
 
+const butaneHas = "fcos 1.0 to 1.7, flatcar 1.0 and 1.1, openshift, r4e and fiot"
+
 // translateButane has Butane's own library make Ignition of it. What Butane
 // only warns of as unknown is refused here.
 func translateButane(text []byte) (Result, Problems) {
@@ -25,7 +27,7 @@ func translateButane(text []byte) (Result, Problems) {
 	ps := problemsOf(said)
 	if err != nil || ps.Failed() {
 		if !ps.Failed() {
-			ps.Add(LineOf(text, "version"), Error, "%v (Butane 0.29 has fcos 1.0 to 1.7, flatcar 1.0 and 1.1, openshift, r4e and fiot)", err)
+			ps.Add(LineOf(text, "version"), Error, "%v (Butane 0.29 has %s)", err, butaneHas)
 		}
 		for i, p := range ps {
 			if strings.Contains(p.Msg, "--files-dir") {
@@ -36,6 +38,10 @@ func translateButane(text []byte) (Result, Problems) {
 		return Result{}, ps
 	}
 	cfg, said, err := v3.ParseCompatibleVersion(raw)
+	if errors.Is(err, ignerrors.ErrUnknownVersion) {
+		ps.Add(LineOf(text, "version:"), Error, "experimental versions are not taken, as what they mean changes: write a version without -experimental (Butane 0.29 has %s)", butaneHas)
+		return Result{}, ps
+	}
 	for _, p := range problemsOf(said) {
 		if p.Level == Error { // of the rest Butane has told, with lines that somebody wrote
 			ps.Add(1, p.Level, "as Ignition: %s", p.Msg)
@@ -158,6 +164,9 @@ func problemsOf(said report.Report) Problems {
 			level = Error
 		}
 		msg := e.Message
+		if msg == common.ErrFieldElided.Error() { // a part of OpenShift's MachineConfig
+			level, msg = Error, "only OpenShift's operator can do this: leave it out"
+		}
 		if where := e.Context.String(); where != "" && where != "$" {
 			msg = where + ": " + msg
 		}

@@ -34,7 +34,9 @@ func TestFirstLine(t *testing.T) {
 		"\xff\xfe#\x00c\x00":                  "f:1: error: this is UTF-16: save it as UTF-8",
 		`{"ignition":{"version":"2.3.0"}}`:    "Ignition 3.0 to 3.6 is taken",
 		`{"ignitionVersion":1}`:               "Ignition 3.0 to 3.6 is taken",
-		"variant: fcos\nversion: 9.0.0\n":     "f:2: error: No translator exists for variant fcos with version 9.0.0 (Butane 0.29 has",
+		"variant: fcos\nversion: 1.8.0-experimental\n": "f:2: error: experimental versions are not taken",
+		"variant: openshift\nversion: 4.14.0\nmetadata: {name: w, labels: {machineconfiguration.openshift.io/role: w}}\nopenshift:\n  fips: true\n": "f:5: error: $.openshift.fips: only OpenShift's operator can do this",
+		"variant: fcos\nversion: 9.0.0\n":                                                     "f:2: error: No translator exists for variant fcos with version 9.0.0 (Butane 0.29 has",
 		"variant: fcos\nversion: 1.5.0\nstroage: {}":                                          "f:3: error",
 		"variant: fcos\nversion: 1.5.0\nstorage: {files: [{path: /a, contents: {local: x}}]}": "local files are not read here",
 	} {
