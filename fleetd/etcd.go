@@ -12,6 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/fleet-project/fleet/fleetd/config"
 	"github.com/fleet-project/fleet/fleetd/member"
+	"github.com/fleet-project/fleet/fleetd/setup"
 	"github.com/fleet-project/fleet/machine"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -62,7 +63,7 @@ func joinEtcd(ctx context.Context, args []string) error {
 	err := member.Run(ctx, member.Options{
 		Args: args, Environ: os.Environ(), Log: log,
 		Lookup:     lookupAddress,
-		Configured: func() error { return configApplied("/") },
+		Configured: func() error { return setup.Applied("/") },
 		Proxy:      serveProxy,
 		Etcd: func(args []string, environ map[string]string) {
 			stop() // from now on, signals are etcd's

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fleet-project/fleet/fleetd/manager"
 	"github.com/fleet-project/fleet/fleetd/member"
+	"github.com/fleet-project/fleet/fleetd/setup"
 	"github.com/spf13/cobra"
 )
 
@@ -44,8 +45,7 @@ func main() {
 type usageError struct{ error }
 
 func isUsage(err error) bool {
-	var usage usageError
-	return errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command")
+	return errors.As(err, new(usageError)) || errors.As(err, new(setup.UsageError)) || strings.HasPrefix(err.Error(), "unknown command")
 }
 
 func rootCommand() *cobra.Command {
@@ -68,7 +68,7 @@ To try fleet on this machine alone, run: fleetd dev`,
 	root.SetVersionTemplate(versionText())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.Flags().StringVar(&opts.config, "config", "", "configuration file (default /etc/fleet/fleet.conf, if there)")
-	root.AddCommand(devCommand(), cloudinitCommand(), discoveryCommand(), etcdCommand(), &cobra.Command{
+	root.AddCommand(devCommand(), setup.Command(version), discoveryCommand(), etcdCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,

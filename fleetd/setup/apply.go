@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"context"
@@ -45,7 +45,7 @@ type command struct {
 const ignitionResult = "/etc/.ignition-result.json"
 
 // apply makes a config true, or tells with --diff what that would change.
-func (r *cloudinitRun) apply(ctx context.Context, found source.Found) error {
+func (r *run) apply(ctx context.Context, found source.Found) error {
 	kind, text := kindOf(found.UserData)
 	switch {
 	case len(found.UserData) == 0 && found.Metadata.Empty():
@@ -77,7 +77,7 @@ func (r *cloudinitRun) apply(ctx context.Context, found source.Found) error {
 }
 
 // ignoring takes a failure for what --ignore-failure says it is.
-func (r *cloudinitRun) ignoring(err error) error {
+func (r *run) ignoring(err error) error {
 	if err == nil || !r.ignoreFailure {
 		return err
 	}
@@ -85,7 +85,7 @@ func (r *cloudinitRun) ignoring(err error) error {
 	return nil
 }
 
-func (r *cloudinitRun) ignitionRan() bool {
+func (r *run) ignitionRan() bool {
 	_, err := os.Stat(filepath.Join(r.host.Root, ignitionResult))
 	return err == nil
 }
@@ -93,7 +93,7 @@ func (r *cloudinitRun) ignitionRan() bool {
 // addresses are the host's own: what the platform says of it, then what
 // machine.FindAddresses finds. Of an image's host only the former is known, and
 // what the environment says.
-func (r *cloudinitRun) addresses(ctx context.Context, found source.Found, text []byte) (cloudinit.Addresses, error) {
+func (r *run) addresses(ctx context.Context, found source.Found, text []byte) (cloudinit.Addresses, error) {
 	if !r.live() {
 		return cloudinit.Addresses(machine.Addresses(environmentAddresses()).With(found.Metadata.Addresses)), nil
 	}
@@ -127,7 +127,7 @@ func (r *cloudinitRun) addresses(ctx context.Context, found source.Found, text [
 
 // remedy says what to do about addresses that the config uses and the host
 // lacks.
-func (r *cloudinitRun) remedy(text []byte, have cloudinit.Addresses, problems cloudinit.Problems) {
+func (r *run) remedy(text []byte, have cloudinit.Addresses, problems cloudinit.Problems) {
 	if !problems.Failed() || !r.live() {
 		return
 	}
@@ -141,7 +141,7 @@ func (r *cloudinitRun) remedy(text []byte, have cloudinit.Addresses, problems cl
 // metadataAlone applies what the platform says of the host, its name and its
 // keys, when the user-data can't be used: somebody must be able to log in to see
 // why.
-func (r *cloudinitRun) metadataAlone(ctx context.Context, found source.Found, opts cloudinit.Options) error {
+func (r *run) metadataAlone(ctx context.Context, found source.Found, opts cloudinit.Options) error {
 	if !r.live() || r.diff || found.Metadata.Hostname == "" && len(found.Metadata.SSHKeys) == 0 {
 		return nil
 	}
@@ -158,7 +158,7 @@ func (r *cloudinitRun) metadataAlone(ctx context.Context, found source.Found, op
 
 // enact plans or applies. placed is called when a running host's files are in
 // place, before anything is started.
-func (r *cloudinitRun) enact(ctx context.Context, from string, result cloudinit.Result, kind format.Kind, placed func() error) error {
+func (r *run) enact(ctx context.Context, from string, result cloudinit.Result, kind format.Kind, placed func() error) error {
 	manager, done, err := r.openManager(ctx, result)
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func (r *cloudinitRun) enact(ctx context.Context, from string, result cloudinit.
 	return errors.Join(r.tellReport(from, report), report.Err())
 }
 
-func (r *cloudinitRun) tellPlan(from string, changes []apply.Change) error {
+func (r *run) tellPlan(from string, changes []apply.Change) error {
 	if r.output == "json" {
 		return r.json(outcome{Source: from, Changes: changesOf(changes)})
 	}
@@ -214,7 +214,7 @@ func (r *cloudinitRun) tellPlan(from string, changes []apply.Change) error {
 	return nil
 }
 
-func (r *cloudinitRun) tellReport(from string, report apply.Report) error {
+func (r *run) tellReport(from string, report apply.Report) error {
 	if r.output == "json" {
 		out := outcome{Source: from, Changes: changesOf(report.Changes), Commands: commandsOf(report.Commands), Scripts: commandsOf(report.Scripts)}
 		for _, c := range report.Later {
@@ -234,7 +234,7 @@ func (r *cloudinitRun) tellReport(from string, report apply.Report) error {
 	return nil
 }
 
-func (r *cloudinitRun) where() string {
+func (r *run) where() string {
 	if r.live() {
 		return "this host"
 	}

@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"context"
@@ -64,7 +64,7 @@ func needsSystemd(result cloudinit.Result) string {
 }
 
 // openManager connects to the running systemd. Of an image there is none.
-func (r *cloudinitRun) openManager(ctx context.Context, result cloudinit.Result) (manager apply.Manager, done func(), err error) {
+func (r *run) openManager(ctx context.Context, result cloudinit.Result) (manager apply.Manager, done func(), err error) {
 	done = func() {}
 	switch need := needsSystemd(result); {
 	case !r.live():
@@ -115,7 +115,7 @@ func writePrivate(path string, text []byte) error {
 
 // carryOut does what was left to commandsUnit: it waits for each, tells how it
 // ended, and fails if one did.
-func (r *cloudinitRun) carryOut(ctx context.Context) error {
+func (r *run) carryOut(ctx context.Context) error {
 	text, err := os.ReadFile(r.leftover)
 	if err != nil {
 		return err

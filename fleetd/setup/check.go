@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 	"github.com/fleet-project/fleet/machine"
 )
 
-// cloudinitRun is one run of fleetd cloudinit.
-type cloudinitRun struct {
-	*cloudinitOptions
+// run is one run of fleetd cloudinit.
+type run struct {
+	*options
 	out, err io.Writer
 
 	findAddresses func() (machine.Addresses, error) // this host's
@@ -47,7 +47,7 @@ func kindOf(data []byte) (format.Kind, []byte) {
 	return format.Detect(text), text
 }
 
-func (r *cloudinitRun) check(name string, data []byte) checked {
+func (r *run) check(name string, data []byte) checked {
 	_, problems := cloudinit.Translate(data, cloudinit.Options{Check: true})
 	kind, text := kindOf(data)
 	c := checked{Name: name, Format: kind, Uses: []string{}, Problems: []problem{}, Valid: !problems.Failed() && (!r.strict || len(problems) == 0)}
@@ -61,15 +61,15 @@ func (r *cloudinitRun) check(name string, data []byte) checked {
 }
 
 // validateFiles checks each of several files, and all in directories.
-func (r *cloudinitRun) validateFiles(ctx context.Context, names []string) error {
+func (r *run) validateFiles(ctx context.Context, names []string) error {
 	if !r.from.onlyFiles() {
-		return usageError{errors.New("--validate checks either files or one other source")}
+		return UsageError{errors.New("--validate checks either files or one other source")}
 	}
 	if r.from.sha256+r.from.sha512 != "" && len(names) > 1 {
-		return usageError{errors.New("--sha256 and --sha512 are of one config")}
+		return UsageError{errors.New("--sha256 and --sha512 are of one config")}
 	}
 	if err := r.from.setChecksum(r.host); err != nil {
-		return usageError{err}
+		return UsageError{err}
 	}
 	var all []checked
 	for _, name := range names {
@@ -110,7 +110,7 @@ func filesIn(name string) ([]string, error) {
 }
 
 // report prints what --validate found, and fails if a config isn't valid.
-func (r *cloudinitRun) report(all []checked) error {
+func (r *run) report(all []checked) error {
 	var bad []string
 	for _, c := range all {
 		if !c.Valid {
@@ -135,7 +135,7 @@ func (r *cloudinitRun) report(all []checked) error {
 	return fmt.Errorf("%d of %d configs can't be used as they are: %s", len(bad), len(all), strings.Join(bad, ", "))
 }
 
-func (r *cloudinitRun) tell(c checked) {
+func (r *run) tell(c checked) {
 	for _, p := range c.Problems {
 		fmt.Fprintf(r.err, "%s:%d: %s: %s\n", c.Name, p.Line, p.Level, p.Message)
 	}
@@ -149,7 +149,7 @@ func (r *cloudinitRun) tell(c checked) {
 	fmt.Fprintf(r.out, "%s: valid %s%s\n", c.Name, c.Format, uses)
 }
 
-func (r *cloudinitRun) json(value any) error {
+func (r *run) json(value any) error {
 	out := json.NewEncoder(r.out)
 	out.SetIndent("", "  ")
 	out.SetEscapeHTML(false)
@@ -157,7 +157,7 @@ func (r *cloudinitRun) json(value any) error {
 }
 
 // nothing says that there is nothing to do.
-func (r *cloudinitRun) nothing(why string) error {
+func (r *run) nothing(why string) error {
 	if r.live() && !r.diff {
 		if err := r.bootDone(); err != nil {
 			return err

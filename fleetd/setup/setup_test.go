@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"bytes"
@@ -28,7 +28,12 @@ func fromArgs(t *testing.T, args ...string) *fromFlags {
 	var f fromFlags
 	set := pflag.NewFlagSet("", pflag.ContinueOnError)
 	f.add(set)
-	if err := set.Parse(doubleDashes(append([]string{"cloudinit"}, args...))[1:]); err != nil {
+	for i, a := range args { // fleetd takes them with one dash, too
+		if len(a) > 1 && a[0] == '-' && a[1] != '-' {
+			args[i] = "-" + a
+		}
+	}
+	if err := set.Parse(args); err != nil {
 		t.Fatal(err)
 	}
 	return &f
@@ -41,7 +46,7 @@ func TestKeysFetchedForAnImage(t *testing.T) {
 	defer keys.Close()
 	root := t.TempDir()
 	write(t, root, "/config", "#cloud-config\nusers: [{name: eve, coreos_ssh_import_url: '"+keys.URL+"'}]\n")
-	opts := cloudinitOptions{root: root, diff: true}
+	opts := options{root: root, diff: true}
 	opts.from.files = []string{root + "/config"}
 	out, stderr, err := cloudinitOn(t, root, opts)
 	if err != nil || !strings.Contains(out, "create /home/eve/.ssh/authorized_keys") {
@@ -51,7 +56,7 @@ func TestKeysFetchedForAnImage(t *testing.T) {
 
 // What is in deployed unit files is taken, or refused by name: never unknown.
 func TestCoreOSCloudinitFlags(t *testing.T) {
-	cmd := cloudinitCommand()
+	cmd := Command("test")
 	cmd.InitDefaultVersionFlag()
 	for _, name := range []string{
 		"version", "ignore-failure", "from-file", "from-configdrive", "from-waagent", "from-metadata-service", "from-ec2-metadata",
@@ -79,8 +84,8 @@ func TestRootMustBeNamed(t *testing.T) {
 		"": "--root is empty", link: "this host's own root", "/proc/self/root": "this host's own root",
 		"/": "", "//./": "", t.TempDir(): "", "/nowhere": "",
 	} {
-		err := (&cloudinitOptions{root: root, output: "text"}).check(nil)
-		if want == "" && err != nil || want != "" && (!errors.As(err, new(usageError)) || !strings.Contains(err.Error(), want)) {
+		err := (&options{root: root, output: "text"}).check(nil)
+		if want == "" && err != nil || want != "" && (!errors.As(err, new(UsageError)) || !strings.Contains(err.Error(), want)) {
 			t.Errorf("--root=%s: %v; want %q", root, err, want)
 		}
 	}
@@ -133,9 +138,9 @@ func TestSources(t *testing.T) {
 }
 
 // cloudinitOn runs fleetd cloudinit as on a host whose files are below root.
-func cloudinitOn(t *testing.T, root string, opts cloudinitOptions) (out, stderr string, err error) {
+func cloudinitOn(t *testing.T, root string, opts options) (out, stderr string, err error) {
 	t.Helper()
-	cmd := cloudinitCommand()
+	cmd := Command("test")
 	var stdout, errs bytes.Buffer
 	cmd.SetOut(&stdout)
 	cmd.SetErr(&errs)
@@ -144,7 +149,7 @@ func cloudinitOn(t *testing.T, root string, opts cloudinitOptions) (out, stderr 
 		opts.root = t.TempDir() // the host that tests run on is nobody's to change
 	}
 	opts.root, opts.output = cmp.Or(opts.root, "/"), cmp.Or(opts.output, "text")
-	err = runCloudinit(context.Background(), cmd, &opts, nil)
+	err = runCommand(context.Background(), cmd, &opts, nil)
 	return stdout.String(), errs.String(), err
 }
 
@@ -164,21 +169,21 @@ func write(t *testing.T, root, name, text string) {
 func TestNothingToApply(t *testing.T) {
 	root := t.TempDir()
 	for _, output := range []string{"text", "json"} {
-		out, _, err := cloudinitOn(t, root, cloudinitOptions{output: output})
+		out, _, err := cloudinitOn(t, root, options{output: output})
 		if err != nil || !strings.Contains(out, "nothing to apply: this host is given no config") || !strings.Contains(out, "/var/lib/coreos-install/user_data: not there") {
 			t.Errorf("%s: %q, %v", output, out, err)
 		}
 	}
-	if out, _, err := cloudinitOn(t, root, cloudinitOptions{quiet: true}); err != nil || out != "" {
+	if out, _, err := cloudinitOn(t, root, options{quiet: true}); err != nil || out != "" {
 		t.Errorf("quietly: %q, %v", out, err)
 	}
-	if _, _, err := cloudinitOn(t, root, cloudinitOptions{validate: true}); err == nil {
+	if _, _, err := cloudinitOn(t, root, options{validate: true}); err == nil {
 		t.Error("nothing is valid")
 	}
-	if _, _, err := cloudinitOn(t, root, cloudinitOptions{from: fromFlags{sha256: strings.Repeat("00", 32)}}); err == nil {
+	if _, _, err := cloudinitOn(t, root, options{from: fromFlags{sha256: strings.Repeat("00", 32)}}); err == nil {
 		t.Error("nothing has a checksum")
 	}
-	if _, _, err := cloudinitOn(t, root, cloudinitOptions{from: fromFlags{configDrive: filepath.Join(root, "none")}}); err == nil {
+	if _, _, err := cloudinitOn(t, root, options{from: fromFlags{configDrive: filepath.Join(root, "none")}}); err == nil {
 		t.Error("a source that was named, and isn't there, is no failure")
 	}
 }
@@ -186,7 +191,7 @@ func TestNothingToApply(t *testing.T) {
 func TestDefaultPlaceIsFound(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, "var/lib/coreos-install/user_data", "#cloud-config\nhostname: x$private_ipv4\n")
-	out, _, err := cloudinitOn(t, root, cloudinitOptions{validate: true})
+	out, _, err := cloudinitOn(t, root, options{validate: true})
 	if err != nil || out != "/var/lib/coreos-install/user_data: valid cloud-config; the host must have $private_ipv4\n" {
 		t.Errorf("%q, %v", out, err)
 	}
@@ -209,7 +214,7 @@ func TestIgnitionHasRun(t *testing.T) {
 			if c.ran != "" {
 				write(t, root, ignitionResult, c.ran)
 			}
-			out, _, err := cloudinitOn(t, root, cloudinitOptions{diff: true})
+			out, _, err := cloudinitOn(t, root, options{diff: true})
 			if err != nil || !strings.HasPrefix(out, c.want) || c.want == "" && strings.Contains(out, "nothing to apply") {
 				t.Errorf("%q, %v; want %q", out, err, c.want)
 			}
@@ -224,7 +229,7 @@ func TestAddresses(t *testing.T) {
 	t.Setenv("COREOS_PRIVATE_IPV4", "10.0.0.4")
 	said := source.Found{Metadata: source.Metadata{Addresses: map[string]string{"public_ipv4": "192.0.2.99"}}}
 	for root, private := range map[string]string{"image": "10.0.0.4", "/": "10.1.0.7"} {
-		r := cloudinitRun{cloudinitOptions: &cloudinitOptions{root: root}, findAddresses: func() (machine.Addresses, error) {
+		r := run{options: &options{root: root}, findAddresses: func() (machine.Addresses, error) {
 			return machine.Addresses{"private_ipv4": "10.1.0.7", "public_ipv4": "192.0.2.7"}, nil
 		}}
 		got, err := r.addresses(context.Background(), said, []byte("$private_ipv4"))
@@ -249,7 +254,7 @@ func TestAddressesOfAHostThatBoots(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			looks, told := 0, ""
-			r := cloudinitRun{cloudinitOptions: &cloudinitOptions{root: "/", from: fromFlags{timeout: time.Hour}}, findAddresses: func() (machine.Addresses, error) {
+			r := run{options: &options{root: "/", from: fromFlags{timeout: time.Hour}}, findAddresses: func() (machine.Addresses, error) {
 				if looks++; looks == 1 {
 					return c.first, nil
 				}
@@ -298,8 +303,8 @@ func TestWritePrivate(t *testing.T) {
 // none, the host counts as one that lacks its configuration.
 func TestHostWithoutItsConfig(t *testing.T) {
 	root := t.TempDir()
-	run := cloudinitRun{cloudinitOptions: &cloudinitOptions{root: "/", output: "text", host: &source.Host{Root: root}}, out: io.Discard}
-	if err := configApplied(root); err != nil {
+	run := run{options: &options{root: "/", output: "text", host: &source.Host{Root: root}}, out: io.Discard}
+	if err := Applied(root); err != nil {
 		t.Errorf("a host that has not booted with it: %v", err)
 	}
 	for name, end := range map[string]func() error{
@@ -309,13 +314,13 @@ func TestHostWithoutItsConfig(t *testing.T) {
 		if err := run.bootBegins(); err != nil {
 			t.Fatal(err)
 		}
-		if err := configApplied(root); err == nil || !strings.Contains(err.Error(), "journalctl -u fleet-cloudinit") {
+		if err := Applied(root); err == nil || !strings.Contains(err.Error(), "journalctl -u fleet-cloudinit") {
 			t.Errorf("%s: at its begin: %v", name, err)
 		}
 		if err := end(); err != nil {
 			t.Fatal(err)
 		}
-		if err := configApplied(root); err != nil {
+		if err := Applied(root); err != nil {
 			t.Errorf("%s: at its end: %v", name, err)
 		}
 	}

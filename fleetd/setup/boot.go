@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 // it would be for good.
 const unfinishedFile = "/run/fleet-cloudinit/unfinished"
 
-func (r *cloudinitRun) bootBegins() error {
+func (r *run) bootBegins() error {
 	file := filepath.Join(r.host.Root, unfinishedFile)
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
@@ -23,7 +23,7 @@ func (r *cloudinitRun) bootBegins() error {
 }
 
 // bootDone is called by whatever run has applied the config in the end.
-func (r *cloudinitRun) bootDone() error {
+func (r *run) bootDone() error {
 	err := os.Remove(filepath.Join(r.host.Root, unfinishedFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -31,9 +31,9 @@ func (r *cloudinitRun) bootDone() error {
 	return err
 }
 
-// configApplied says why this host may lack its configuration; nil if it has it,
+// Applied says why this host may lack its configuration; nil if it has it,
 // or is given none.
-func configApplied(root string) error {
+func Applied(root string) error {
 	switch _, err := os.Stat(filepath.Join(root, unfinishedFile)); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil

@@ -1,4 +1,8 @@
-package main
+// Package setup is the command fleetd cloudinit: it has a host's config found,
+// translated, checked, compared, converted and applied, and says how that went. What
+// each of these means is for the rooms of cloudinit/ to know; here is what joins them,
+// to each other, to the host and to the person at the terminal.
+package setup
 
 import (
 	"context"
@@ -17,8 +21,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// cloudinitOptions are the flags of fleetd cloudinit.
-type cloudinitOptions struct {
+// options are the flags of fleetd cloudinit.
+type options struct {
 	from     fromFlags
 	validate bool
 	diff     bool
@@ -35,8 +39,13 @@ type cloudinitOptions struct {
 	host *source.Host // where sources are looked for
 }
 
-func cloudinitCommand() *cobra.Command {
-	opts := cloudinitOptions{host: &source.Host{}}
+// UsageError is for a flag that doesn't exist, has a bad value, or makes no sense
+// beside another.
+type UsageError struct{ error }
+
+// Command makes the command.
+func Command(version string) *cobra.Command {
+	opts := options{host: &source.Host{}}
 	cmd := &cobra.Command{
 		Use:   "cloudinit [--from-SOURCE...] [--validate [FILE...] | --diff | --to=FORMAT] [--root DIR]",
 		Short: "Make this host what its cloud-config, Butane or Ignition says",
@@ -80,14 +89,14 @@ coreos-cloudinit to fleetd is fleetd cloudinit.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()
-			return runCloudinit(ctx, cmd, &opts, args)
+			return runCommand(ctx, cmd, &opts, args)
 		},
 	}
 	opts.addFlags(cmd.Flags())
 	return cmd
 }
 
-func (o *cloudinitOptions) addFlags(f *pflag.FlagSet) {
+func (o *options) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	o.from.add(f)
 	f.BoolVar(&o.validate, "validate", false, "only check the config, or these files and all in these directories")
@@ -109,7 +118,7 @@ func (o *cloudinitOptions) addFlags(f *pflag.FlagSet) {
 }
 
 // check finds what makes no sense together.
-func (o *cloudinitOptions) check(args []string) error {
+func (o *options) check(args []string) error {
 	modes := 0
 	for _, mode := range []bool{o.validate, o.diff, o.to != "", o.leftover != ""} {
 		if mode {
@@ -118,37 +127,37 @@ func (o *cloudinitOptions) check(args []string) error {
 	}
 	switch {
 	case modes > 1:
-		return usageError{errors.New("--validate, --diff and --to exclude each other")}
+		return UsageError{errors.New("--validate, --diff and --to exclude each other")}
 	case len(args) > 0 && !o.validate:
-		return usageError{fmt.Errorf("%q: files without --from-file are for --validate", args[0])}
+		return UsageError{fmt.Errorf("%q: files without --from-file are for --validate", args[0])}
 	case o.output != "text" && o.output != "json":
-		return usageError{fmt.Errorf("--output=%s: there is text and json", o.output)}
+		return UsageError{fmt.Errorf("--output=%s: there is text and json", o.output)}
 	case o.output == "json" && o.to != "":
-		return usageError{errors.New("--to prints the config: --output has no say in it")}
+		return UsageError{errors.New("--to prints the config: --output has no say in it")}
 	case o.strict && !o.validate:
-		return usageError{errors.New("--strict is for --validate")}
+		return UsageError{errors.New("--strict is for --validate")}
 	case o.to != "" && !slices.Contains(targets, o.to):
-		return usageError{fmt.Errorf("--to=%s: there is %s only", o.to, strings.Join(targets, " and "))}
+		return UsageError{fmt.Errorf("--to=%s: there is %s only", o.to, strings.Join(targets, " and "))}
 	case o.later && !o.live():
-		return usageError{errors.New("--commands-later is for a running host: an image runs no commands")}
+		return UsageError{errors.New("--commands-later is for a running host: an image runs no commands")}
 	case o.later && (modes > 0):
-		return usageError{errors.New("--commands-later is for applying a config")}
+		return UsageError{errors.New("--commands-later is for applying a config")}
 	case slices.Contains([]string{"debian", "packet", "vmware"}, o.convertNetconf):
-		return usageError{fmt.Errorf("--convert-netconf=%s: a platform's network config is not converted: write coreos.units named NAME.network, or files in /etc/systemd/network, and leave the flag out", o.convertNetconf)}
+		return UsageError{fmt.Errorf("--convert-netconf=%s: a platform's network config is not converted: write coreos.units named NAME.network, or files in /etc/systemd/network, and leave the flag out", o.convertNetconf)}
 	case o.convertNetconf != "":
-		return usageError{fmt.Errorf("--convert-netconf=%s: there was debian, packet and vmware, and none is converted here", o.convertNetconf)}
+		return UsageError{fmt.Errorf("--convert-netconf=%s: there was debian, packet and vmware, and none is converted here", o.convertNetconf)}
 	case o.root == "":
-		return usageError{errors.New("--root is empty: name the image's directory, or leave --root out for this host")}
+		return UsageError{errors.New("--root is empty: name the image's directory, or leave --root out for this host")}
 	case !o.live() && isThisHost(o.root):
-		return usageError{fmt.Errorf("--root=%s: that is this host's own root: name the image's directory, or leave --root out", o.root)}
+		return UsageError{fmt.Errorf("--root=%s: that is this host's own root: name the image's directory, or leave --root out", o.root)}
 	case o.from.timeout < 0:
-		return usageError{fmt.Errorf("--timeout=%s: it must not be negative", o.from.timeout)}
+		return UsageError{fmt.Errorf("--timeout=%s: it must not be negative", o.from.timeout)}
 	}
 	return nil
 }
 
 // live says whether the running host is meant, not an image.
-func (o *cloudinitOptions) live() bool { return filepath.Clean(o.root) == "/" }
+func (o *options) live() bool { return filepath.Clean(o.root) == "/" }
 
 // isThisHost says whether a directory is the running host's root by another name.
 func isThisHost(dir string) bool {
@@ -160,48 +169,48 @@ func isThisHost(dir string) bool {
 	return err == nil && os.SameFile(own, other)
 }
 
-func runCloudinit(ctx context.Context, cmd *cobra.Command, opts *cloudinitOptions, args []string) error {
+func runCommand(ctx context.Context, cmd *cobra.Command, opts *options, args []string) error {
 	if err := opts.check(args); err != nil {
 		return err
 	}
-	run := cloudinitRun{
-		cloudinitOptions: opts, out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(),
+	r := &run{
+		options: opts, out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(),
 		findAddresses: func() (machine.Addresses, error) { return machine.FindAddresses("", os.Getenv) },
 	}
 	if opts.sshKeyName != "" {
-		fmt.Fprintln(run.err, "fleetd: --ssh-key-name has no effect: all keys of a config are kept together, and none is left behind")
+		fmt.Fprintln(r.err, "fleetd: --ssh-key-name has no effect: all keys of a config are kept together, and none is left behind")
 	}
-	opts.host.Log = func(text string) { fmt.Fprintf(run.err, "fleetd: %s\n", text) }
+	opts.host.Log = func(text string) { fmt.Fprintf(r.err, "fleetd: %s\n", text) }
 	if opts.later {
-		if err := run.bootBegins(); err != nil {
+		if err := r.bootBegins(); err != nil {
 			return err
 		}
 	}
 	switch {
 	case opts.leftover != "":
-		return run.carryOut(ctx)
+		return r.carryOut(ctx)
 	case opts.validate && (len(args) > 0 || len(opts.from.files) > 1):
-		return run.validateFiles(ctx, append(slices.Clone(opts.from.files), args...))
+		return r.validateFiles(ctx, append(slices.Clone(opts.from.files), args...))
 	}
-	found, err := run.find(ctx)
+	found, err := r.find(ctx)
 	var none *source.NoneError
 	if errors.As(err, &none) && opts.from.none() && opts.from.sha256+opts.from.sha512 == "" && !opts.validate && opts.to == "" {
-		return run.nothing(fmt.Sprintf("nothing to apply: this host is given no config (%s)", strings.ReplaceAll(none.Error(), "\n ", "")))
+		return r.nothing(fmt.Sprintf("nothing to apply: this host is given no config (%s)", strings.ReplaceAll(none.Error(), "\n ", "")))
 	}
 	if err != nil {
 		return err
 	}
 	switch {
 	case opts.validate:
-		return run.report([]checked{run.check(found.From, found.UserData)})
+		return r.report([]checked{r.check(found.From, found.UserData)})
 	case opts.to != "":
-		return run.convert(found)
+		return r.convert(found)
 	}
-	return run.apply(ctx, found)
+	return r.apply(ctx, found)
 }
 
 // find reads the first source that is there.
-func (r *cloudinitRun) find(ctx context.Context) (source.Found, error) {
+func (r *run) find(ctx context.Context) (source.Found, error) {
 	sources, err := r.from.sources(r.host)
 	if err != nil {
 		return source.Found{}, err

@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ var targets = []string{toIgnition, toCloudConfig}
 
 // convert prints a config in another format. Metadata isn't part of it: that is
 // this host's, and the config may be for others.
-func (r *cloudinitRun) convert(found source.Found) error {
+func (r *run) convert(found source.Found) error {
 	opts := cloudinit.Options{Addresses: environmentAddresses(), Persistent: r.to == toIgnition}
 	result, problems := cloudinit.Translate(found.UserData, opts)
 	var out []byte

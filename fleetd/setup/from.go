@@ -1,4 +1,4 @@
-package main
+package setup
 
 import (
 	"errors"
@@ -68,18 +68,18 @@ func (f *fromFlags) none() bool {
 // the config must hash to.
 func (f *fromFlags) sources(h *source.Host) ([]source.Source, error) {
 	if err := f.setChecksum(h); err != nil {
-		return nil, usageError{err}
+		return nil, UsageError{err}
 	}
 	all := *f
 	if f.oem != "" {
 		preset, ok := presets[f.oem]
 		if !ok {
-			return nil, usageError{fmt.Errorf("--oem=%s: there is %s", f.oem, strings.Join(oems(), ", "))}
+			return nil, UsageError{fmt.Errorf("--oem=%s: there is %s", f.oem, strings.Join(oems(), ", "))}
 		}
 		preset(&all)
 	}
 	if all.sigma {
-		return nil, usageError{errors.New("CloudSigma's server context is on a serial line, which is not read here: give the config with --from-url or --from-configdrive")}
+		return nil, UsageError{errors.New("CloudSigma's server context is on a serial line, which is not read here: give the config with --from-url or --from-configdrive")}
 	}
 	if all.metadataService {
 		all.ec2 = source.EC2Address
@@ -115,7 +115,7 @@ func (f *fromFlags) sources(h *source.Host) ([]source.Source, error) {
 		}
 		s, err := at.make(at.url)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("--from-%s: %w", at.flag, err)}
+			return nil, UsageError{fmt.Errorf("--from-%s: %w", at.flag, err)}
 		}
 		sources = append(sources, s)
 	}
