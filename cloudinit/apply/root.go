@@ -118,7 +118,8 @@ func (r *root) lstat(p string) (entry, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return entry{}, &fs.PathError{Op: "stat", Path: p, Err: err}
 	}
-	e := entry{mode: st.Mode & 0o7777, uid: int(st.Uid), gid: int(st.Gid), ino: st.Ino, dev: st.Dev, size: st.Size, names: uint64(st.Nlink)}
+	e := entry{mode: st.Mode & 0o7777, uid: int(st.Uid), gid: int(st.Gid), ino: st.Ino, dev: st.Dev, size: st.Size}
+	e.names = uint64(st.Nlink) //nolint:unconvert // it is a uint32 on arm64
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		e.kind = regular
