@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -134,13 +135,40 @@ func (r *run) look(ctx context.Context) (v View, err error) {
 	return v, ctx.Err()
 }
 
-// connected adds the members that others are connected to: that this host does
-// not hear from one doesn't say that it is lost. It is in etcd's metrics alone,
-// which may not be served: then what was heard must do.
+// listening is how long others are listened to for a sign of life of a member: well
+// beyond the heartbeats of etcd's.
+const listening = 5 * time.Second
+
+// connected adds the members that others hear of: that this host does not hear from
+// one doesn't say that it is lost. A connection says little, for with TLS etcd keeps
+// that of a host which lost its power for minutes: something must come by it. It is in
+// etcd's metrics alone, which may not be served: then what was heard must do.
 func (r *run) connected(ctx context.Context, v *View) {
+	before := r.received(ctx, v)
+	if !slices.ContainsFunc(v.Members, func(m peers.Member) bool { return !v.Running[m.ID] && len(before[m.ID]) > 0 }) {
+		return
+	}
+	select {
+	case <-time.After(listening):
+	case <-ctx.Done():
+		return
+	}
+	for id, from := range r.received(ctx, v) {
+		for by, bytes := range from {
+			if bytes > before[id][by] {
+				v.Running[id] = true
+			}
+		}
+	}
+}
+
+// received is how many bytes the members that are well have from each other one
+// that they are connected to.
+func (r *run) received(ctx context.Context, v *View) map[uint64]map[uint64]float64 {
+	all := map[uint64]map[uint64]float64{}
 	cfg, err := r.Settings.ClientTLS.ClientConfig()
 	if err != nil {
-		return
+		return all
 	}
 	cfg.ServerName = ""
 	c := &http.Client{Timeout: statusTimeout, Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}
@@ -156,15 +184,27 @@ func (r *run) connected(ctx context.Context, v *View) {
 		if err != nil {
 			continue
 		}
+		metrics := map[string]string{}
 		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-			for _, other := range v.Members {
-				if lines.Text() == fmt.Sprintf(`etcd_network_active_peers{Local="%x",Remote="%x"} 1`, m.ID, other.ID) {
-					v.Running[other.ID] = true
-				}
-			}
+			name, value, _ := strings.Cut(lines.Text(), " ")
+			metrics[name] = value
 		}
 		resp.Body.Close()
+		for _, other := range v.Members {
+			if links := metrics[fmt.Sprintf(`etcd_network_active_peers{Local="%x",Remote="%x"}`, m.ID, other.ID)]; links == "" || links == "0" {
+				continue
+			}
+			bytes, err := strconv.ParseFloat(metrics[fmt.Sprintf(`etcd_network_peer_received_bytes_total{From="%x"}`, other.ID)], 64)
+			if err != nil {
+				bytes = 0 // nothing yet
+			}
+			if all[other.ID] == nil {
+				all[other.ID] = map[uint64]float64{}
+			}
+			all[other.ID][m.ID] = bytes
+		}
 	}
+	return all
 }
 
 // find gives the members as a majority of them says, or else any.

@@ -61,7 +61,7 @@ func Make(v View) (Plan, error) {
 		return Plan{}, err
 	}
 	if old != nil && v.Running[old.ID] {
-		return Plan{}, fmt.Errorf("member %s runs: only one that is lost may be replaced. If it shall go, stop it first (systemctl stop etcd2, on its host); if its host went down just now, the others notice in some 10 seconds", old)
+		return Plan{}, fmt.Errorf("member %s runs: only one that is lost may be replaced. If it shall go, stop it first (systemctl stop etcd2, on its host)", old)
 	}
 	if err := v.check(old); err != nil {
 		return Plan{}, err

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -67,6 +69,33 @@ func TestCutOffAtAnyMoment(t *testing.T) {
 		})
 	}
 	t.Logf("cut off at %d moments", cut)
+}
+
+// A host that lost its power says nothing more: the others are connected to it for
+// a while yet, by TLS for minutes. It can be replaced, as one that is heard of can't.
+func TestSilentMember(t *testing.T) {
+	t.Parallel()
+	h := newHosts(t, 3)
+	h.put("v")
+	h.start(4, "ETCD_PROXY=on")
+	h.await("the proxy", func(ctx context.Context, c *clientv3.Client) error { _, err := c.Get(ctx, "k"); return err }, 4)
+	text, err := os.ReadFile(h.pid(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.replace(4, "REPLACE_TEST_MEMBER=n3"); err != nil {
+		t.Fatal(err, out)
+	}
+	h.stop[3]()
+	h.await("all members", func(ctx context.Context, c *clientv3.Client) error { return h.allWell(ctx, c, 3) })
+	h.expect("v", 4)
 }
 
 // Once etcd was told to start, nobody needs to do anything more.
