@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -135,10 +137,23 @@ func (j *joining) run(ctx context.Context) (Cluster, error) {
 		case !errors.As(err, &again):
 			return Cluster{}, err
 		default:
-			j.say(fmt.Sprintf("discovery %s does not answer (%v): trying again, at least every %s", j.URL, err, j.Backoff.Most))
+			j.say(fmt.Sprintf("discovery %s does not answer (%s): trying again, at least every %s", j.URL, why(err), j.Backoff.Most))
 			j.pause(ctx)
 		}
 	}
+}
+
+// ownPort is this host's end of a connection, as errors tell it.
+var ownPort = regexp.MustCompile(`[^\s"]+:\d+->`)
+
+// why is an error without what is another each time, this host's port, and without
+// the URL, which is said already: the same trouble is told once.
+func why(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return ownPort.ReplaceAllString(err.Error(), "")
 }
 
 // pause waits before the service is asked again.
