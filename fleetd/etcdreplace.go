@@ -77,7 +77,7 @@ func runReplace(ctx context.Context, cmd *cobra.Command, opts replaceOptions) er
 		password = os.Getenv("ETCDCTL_PASSWORD")
 	}
 	return replace.Run(ctx, replace.Options{
-		Settings: settings, Target: opts.member, Endpoints: opts.endpoints, User: user, Password: password, DryRun: opts.dryRun,
+		Settings: settings, Service: service, Target: opts.member, Endpoints: opts.endpoints, User: user, Password: password, DryRun: opts.dryRun,
 		Restart: service.Restart,
 		Say:     func(text string) { fmt.Fprintln(cmd.OutOrStdout(), text) },
 	})

@@ -25,6 +25,7 @@ type View struct {
 	// Running are members that something was heard of, well or not.
 	Running map[uint64]bool
 
+	Service Service  // what runs etcd here
 	Us      []string // this host's peer URLs
 	HasData bool     // etcd has run here
 	DataDir string
@@ -38,7 +39,7 @@ type View struct {
 type Plan struct {
 	Remove *peers.Member // nil: nothing, an earlier run has done that
 	Add    bool          // this host, as a learner
-	Start  bool          // etcd2.service
+	Start  bool          // the service
 	Wait   uint64        // for the member that this host already is
 }
 
@@ -50,9 +51,9 @@ func Make(v View) (Plan, error) {
 	case v.HasData && learner:
 		return Plan{Wait: v.Note.MemberID}, nil
 	case v.HasData && ours >= 0:
-		return Plan{}, fmt.Errorf("this host has data in %s, as member %s: there is nothing to replace. If that data is damaged, move it away and run this again: systemctl stop etcd2; mv %[1]s %[1]s.bad", v.DataDir, v.Members[ours])
+		return Plan{}, fmt.Errorf("this host has data in %s, as member %s: there is nothing to replace. If that data is damaged, move it away and run this again: systemctl stop %[3]s; mv %[1]s %[1]s.bad", v.DataDir, v.Members[ours], v.Service)
 	case v.HasData:
-		return Plan{}, fmt.Errorf("this host has data in %s, of a member that the cluster doesn't have (any more): move it away and run this again: systemctl stop etcd2; mv %[1]s %[1]s.bad", v.DataDir)
+		return Plan{}, fmt.Errorf("this host has data in %s, of a member that the cluster doesn't have (any more): move it away and run this again: systemctl stop %[2]s; mv %[1]s %[1]s.bad", v.DataDir, v.Service)
 	case learner && v.Members[ours].Learner && v.Members[ours].Name == "":
 		return Plan{Start: true, Wait: v.Note.MemberID}, nil
 	}
@@ -152,7 +153,7 @@ func (p Plan) Steps(v View) []string {
 		out = append(out, fmt.Sprintf("add this host (%s) as a learner, a member without a vote", strings.Join(v.Us, ",")))
 	}
 	if p.Start {
-		out = append(out, "restart etcd2.service, which starts as that member, with no data in "+v.DataDir)
+		out = append(out, fmt.Sprintf("restart %s, which starts as that member, with no data in %s", v.Service, v.DataDir))
 	}
 	return append(out, "wait until it has caught up, and make it a full member")
 }

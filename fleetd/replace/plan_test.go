@@ -15,7 +15,7 @@ func peer(n int) string { return fmt.Sprintf("http://10.0.0.%d:2380", n) }
 // view is a cluster of that many members as the first one sees it, whose data is
 // lost; so many of the others are well.
 func view(size, well int) View {
-	v := View{Us: []string{peer(1)}, DataDir: "/data", Health: map[uint64]error{}, Running: map[uint64]bool{}}
+	v := View{Service: "etcd-member.service", Us: []string{peer(1)}, DataDir: "/data", Health: map[uint64]error{}, Running: map[uint64]bool{}}
 	for n := 1; n <= size; n++ {
 		v.Members = append(v.Members, peers.Member{ID: uint64(n), Name: fmt.Sprint("n", n), PeerURLs: []string{peer(n)}, ClientURLs: []string{"x"}})
 		if n > 1 && n <= well+1 {
@@ -50,7 +50,7 @@ func TestMake(t *testing.T) {
 		change func(*View)
 		want   string // the steps, or the error
 	}{
-		{"its former self", func(*View) {}, "take member 1 (n1, http://10.0.0.1:2380) out|add this host (http://10.0.0.1:2380)|restart etcd2.service|wait"},
+		{"its former self", func(*View) {}, "take member 1 (n1, http://10.0.0.1:2380) out|add this host (http://10.0.0.1:2380)|restart etcd-member.service|wait"},
 		{"by name", func(v *View) { v.Us = []string{peer(9)}; v.Target, v.Running[3] = "n3", false; v.Health[1] = nil }, "take member 3|add this host (http://10.0.0.9:2380)|restart|wait"},
 		{"by ID", func(v *View) { v.Us = []string{peer(9)}; v.Target, v.Running[3] = "3", false; v.Health[1] = nil }, "take member 3|add|restart|wait"},
 		{"cut off when it was out", func(v *View) { v.Us, v.Removed = []string{peer(9)}, 8 }, "add this host|restart|wait"},

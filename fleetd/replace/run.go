@@ -17,7 +17,8 @@ import (
 
 // Options say what is to be done, and with what.
 type Options struct {
-	Settings       member.Settings // of etcd2.service
+	Settings       member.Settings // of the service
+	Service        Service         // what runs etcd here: etcd2.service
 	Target         string          // a member's name or ID; "": this host's former self
 	Endpoints      []string        // client URLs at which the cluster is; none: found
 	User, Password string          // of etcd's, who may change its members
@@ -38,6 +39,7 @@ type run struct {
 // Run replaces the member, or says why not.
 func Run(ctx context.Context, opts Options) error {
 	opts.Pause = cmp.Or(opts.Pause, time.Second)
+	opts.Service = cmp.Or(opts.Service, "etcd2.service")
 	if err := opts.Settings.CheckPeer(); err != nil {
 		return err
 	}
@@ -79,7 +81,7 @@ func (r *run) carryOut(ctx context.Context, v View, plan Plan) error {
 	}
 	if plan.Start {
 		if err := r.Restart(ctx); err != nil {
-			return fmt.Errorf("this host is member %x now, but etcd did not start (run this again, or systemctl start etcd2): %w", id, err)
+			return fmt.Errorf("this host is member %x now, but etcd did not start (run this again, or systemctl start %s): %w", id, r.Service, err)
 		}
 	}
 	if err := r.promote(ctx, c, id); err != nil {
@@ -227,13 +229,13 @@ func (r *run) state(ctx context.Context, c *clientv3.Client, id uint64) (string,
 		if m.IsLearner {
 			switch _, err := c.MemberPromote(ctx, id); {
 			case errors.Is(err, rpctypes.ErrMemberLearnerNotReady):
-				return "it has not caught up yet; see journalctl -u etcd2", nil
+				return fmt.Sprintf("it has not caught up yet; see journalctl -u %s", r.Service), nil
 			case err != nil && !errors.Is(err, rpctypes.ErrMemberNotLearner):
 				return "", err
 			}
 		}
 		if len(m.ClientURLs) == 0 {
-			return "it is a full member, and starts; see journalctl -u etcd2", nil
+			return fmt.Sprintf("it is a full member, and starts; see journalctl -u %s", r.Service), nil
 		}
 		_, err := r.health(ctx, peers.Member{ID: m.ID, ClientURLs: m.ClientURLs})
 		if err != nil {
@@ -241,7 +243,7 @@ func (r *run) state(ctx context.Context, c *clientv3.Client, id uint64) (string,
 		}
 		return "", nil
 	}
-	return "", fmt.Errorf("member %x is none of the cluster any more: somebody took it out; systemctl stop etcd2, and run this again", id)
+	return "", fmt.Errorf("member %x is none of the cluster any more: somebody took it out; systemctl stop %s, and run this again", id, r.Service)
 }
 
 // temporary reports whether etcd may yet answer otherwise.

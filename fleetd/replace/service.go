@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Service is etcd2.service, as systemd on this host knows it.
+// Service is the unit that runs fleetd etcd, as systemd on this host knows it.
 type Service string
 
 // run calls one of systemd's programs.
