@@ -32,8 +32,8 @@ learner, which has no vote, restarts etcd2.service, and waits until it has the d
 and is a full member. On another host, such as a proxy, say with --member whose
 place it shall take.
 
-It reads the settings of etcd2.service from systemd (or ETCD_* from its own
-environment, if there are any), and finds the cluster by what this host remembers,
+It reads the settings of etcd2.service, flags included, from systemd (or ETCD_* from
+its own environment, if there are any), and finds the cluster by what this host remembers,
 ETCD_INITIAL_CLUSTER, the discovery URL or --endpoints. It refuses if the member
 runs, if this host has data, or if too few of the others are well. If it is cut
 off, run it again.`,
@@ -58,14 +58,18 @@ off, run it again.`,
 
 func runReplace(ctx context.Context, cmd *cobra.Command, opts replaceOptions) error {
 	environ, service := os.Environ(), replace.Service(opts.service)
+	var flags []string
 	if !slices.ContainsFunc(environ, func(e string) bool { return strings.HasPrefix(e, "ETCD_") }) {
 		of, err := service.Environment(ctx)
 		if err != nil {
 			return fmt.Errorf("the settings of %s: %w; give this command the same ETCD_* variables instead", service, err)
 		}
 		environ = append(environ, of...)
+		if flags, err = service.Flags(ctx, of); err != nil {
+			return fmt.Errorf("the settings of %s: %w; give this command the same ETCD_* variables instead", service, err)
+		}
 	}
-	settings, _, err := member.Parse(nil, environ, lookupAddress)
+	settings, _, err := member.Parse(flags, environ, lookupAddress)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package replace
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,6 +94,15 @@ func TestParseEnvironment(t *testing.T) {
 	got := parseEnvironment("# a comment\n; another\nETCD_NAME=n1\n ETCD_DATA_DIR=\"/a b\"\nX='y'\nnothing\nEMPTY=\n")
 	want := []string{"ETCD_NAME=n1", "ETCD_DATA_DIR=/a b", "X=y", "EMPTY="}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestExpand(t *testing.T) {
+	environ := []string{"NAME=n1", "MORE=--snapshot-count 100", "EMPTY="}
+	got := expand([]string{"--name=${NAME}", "--data-dir", "/data/${NAME}.etcd", "$MORE", "$EMPTY", "--x=$NAME", "${UNSET}"}, environ)
+	want := []string{"--name=n1", "--data-dir", "/data/n1.etcd", "--snapshot-count", "100", "--x=$NAME", ""}
+	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
 }

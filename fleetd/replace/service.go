@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -81,6 +83,48 @@ func (s Service) Environment(ctx context.Context) ([]string, error) {
 	}
 	return environ, nil
 }
+
+// Flags are those of etcd that the service's command line has after fleetd etcd.
+// They win over the environment.
+func (s Service) Flags(ctx context.Context, environ []string) ([]string, error) {
+	var commands [][]json.RawMessage // program, command line, ...
+	if err := s.property(ctx, "ExecStart", &commands); err != nil {
+		return nil, err
+	}
+	for _, c := range commands {
+		var line []string
+		if len(c) < 2 {
+			return nil, fmt.Errorf("systemd tells no command line of %s", s)
+		}
+		if err := json.Unmarshal(c[1], &line); err != nil {
+			return nil, fmt.Errorf("the command line of %s: %w", s, err)
+		}
+		if i := slices.Index(line, "etcd"); i >= 0 {
+			return expand(line[i+1:], environ), nil
+		}
+	}
+	return nil, fmt.Errorf("ExecStart= of %s does not run fleetd etcd", s)
+}
+
+// expand puts variables into a command line as systemd does: ${NAME} anywhere, and
+// a word $NAME as the words that it has.
+func expand(line, environ []string) (out []string) {
+	values := map[string]string{}
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		values[name] = value
+	}
+	for _, word := range line {
+		if name, ok := strings.CutPrefix(word, "$"); ok && variable.MatchString("${"+name+"}") {
+			out = append(out, strings.Fields(values[name])...)
+			continue
+		}
+		out = append(out, variable.ReplaceAllStringFunc(word, func(v string) string { return values[v[2:len(v)-1]] }))
+	}
+	return out
+}
+
+var variable = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*\}`)
 
 // parseEnvironment reads an environment file's plain lines, quoted or not.
 func parseEnvironment(text string) (out []string) {
