@@ -135,6 +135,16 @@ func TestProxyTakesThePlace(t *testing.T) {
 	}
 	h.await("all members", func(ctx context.Context, c *clientv3.Client) error { return h.allWell(ctx, c, 3) })
 	h.expect("v", 4)
+	// The lost one comes back: its place is taken, and it says what to do.
+	h.start(1)
+	h.await("the lost member to see it", func(context.Context, *clientv3.Client) error {
+		said, err := os.ReadFile(filepath.Join(h.dir, "n1.log"))
+		if err == nil && !strings.Contains(string(said), "was taken out of its cluster, or replaced: the data in "+h.data(1)+" is of no use any more") {
+			err = errors.New("it doesn't say so")
+		}
+		return err
+	})
+	h.stop[1]()
 	// It stays one, though it is still told to be a proxy.
 	h.stop[4]()
 	h.start(4, "ETCD_PROXY=on")
