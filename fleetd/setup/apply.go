@@ -189,7 +189,7 @@ func (r *run) enact(ctx context.Context, from string, result cloudinit.Result, k
 	}
 	report, err := applier.Apply(ctx, result)
 	if err != nil {
-		return err
+		return r.tellFailed(from, report, err)
 	}
 	if r.later {
 		left := leftover{Commands: append(report.Later, result.Commands...), Scripts: result.Scripts}
@@ -232,6 +232,19 @@ func (r *run) tellReport(from string, report apply.Report) error {
 		fmt.Fprintf(r.out, "nothing to change: %s is as %s says\n", r.where(), from)
 	}
 	return nil
+}
+
+// tellFailed says to who reads JSON what was done before a run failed; others have
+// been told.
+func (r *run) tellFailed(from string, report apply.Report, err error) error {
+	var partial *apply.PartialError
+	if errors.As(err, &partial) {
+		report.Changes = partial.Done
+	}
+	if r.output != "json" || len(report.Changes)+len(report.Commands)+len(report.Scripts) == 0 {
+		return err
+	}
+	return errors.Join(err, r.tellReport(from, report))
 }
 
 func (r *run) where() string {

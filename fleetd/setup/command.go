@@ -195,7 +195,7 @@ func runCommand(ctx context.Context, cmd *cobra.Command, opts *options, args []s
 	found, err := r.find(ctx)
 	var none *source.NoneError
 	if errors.As(err, &none) && opts.from.none() && opts.from.sha256+opts.from.sha512 == "" && !opts.validate && opts.to == "" {
-		return r.nothing(fmt.Sprintf("nothing to apply: this host is given no config (%s)", strings.ReplaceAll(none.Error(), "\n ", "")))
+		return r.nothing("nothing to apply: this host is given no config (" + places(none) + ")")
 	}
 	if err != nil {
 		return err
@@ -207,6 +207,15 @@ func runCommand(ctx context.Context, cmd *cobra.Command, opts *options, args []s
 		return r.convert(found)
 	}
 	return r.apply(ctx, found)
+}
+
+// places are where a config was looked for, and why it isn't there, in one line.
+func places(none *source.NoneError) string {
+	var all []string
+	for i, s := range none.Sources {
+		all = append(all, fmt.Sprintf("%s: %v", s.Name, none.Why[i]))
+	}
+	return strings.Join(all, "; ")
 }
 
 // find reads the first source that is there.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/fleet-project/fleet/cloudinit"
+	"github.com/fleet-project/fleet/cloudinit/apply"
 	"github.com/fleet-project/fleet/cloudinit/source"
 	"github.com/fleet-project/fleet/machine"
 	"github.com/spf13/pflag"
@@ -71,6 +72,40 @@ func TestCoreOSCloudinitFlags(t *testing.T) {
 		if presets[oem] == nil {
 			t.Errorf("there is no --oem=%s", oem)
 		}
+	}
+}
+
+// Who reads JSON is told what was done before it failed, and only that.
+func TestFailedInJSON(t *testing.T) {
+	failed := errors.New("systemd refuses")
+	one := []apply.Change{{Verb: "create", Subject: "/a"}}
+	for name, c := range map[string]struct {
+		output string
+		report apply.Report
+		err    error
+		want   string
+	}{
+		"a command":      {"json", apply.Report{Changes: one, Commands: []apply.Outcome{{Verb: "start", Unit: "a.service", Result: "done"}}}, failed, `"result": "done"`},
+		"a file":         {"json", apply.Report{}, &apply.PartialError{Done: one, Err: failed}, `"subject": "/a"`},
+		"nothing done":   {"json", apply.Report{}, failed, ""},
+		"for a terminal": {"text", apply.Report{Changes: one}, failed, ""},
+	} {
+		var out bytes.Buffer
+		r := run{options: &options{output: c.output, root: "/"}, out: &out}
+		if err := r.tellFailed("f", c.report, c.err); !errors.Is(err, failed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := out.String(); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// The places that were looked at are told apart.
+func TestPlaces(t *testing.T) {
+	none := &source.NoneError{Sources: []source.Source{{Name: "a"}, {Name: "b"}}, Why: []error{errors.New("not there"), errors.New("empty")}}
+	if got := places(none); got != "a: not there; b: empty" {
+		t.Error(got)
 	}
 }
 
