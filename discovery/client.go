@@ -162,7 +162,7 @@ func (c *client) read(resp *http.Response, text []byte) (*Answer, uint64, error)
 			return nil, f.Index, &f
 		}
 		if strings.HasPrefix(trimmed, "unable to ") { // discovery.etcd.io's, for all that went wrong there
-			return nil, 0, fmt.Errorf("%w (%s: %.200s)", ErrUnknownURL, resp.Status, trimmed)
+			return nil, 0, fmt.Errorf("%w (%s: %.200s)", errUnable, resp.Status, trimmed)
 		}
 		return nil, 0, fmt.Errorf("it answers %s, not as a discovery service does: %.200q; is the URL right?", resp.Status, trimmed)
 	}

@@ -26,6 +26,10 @@ var (
 	ErrUnknownURL = errors.New("the service does not know this URL: it has expired, or was mistyped; make a new one with /new?size=N and give it to all hosts")
 )
 
+// errUnable is discovery.etcd.io's answer to a URL that it doesn't know, and to all
+// that went wrong there.
+var errUnable = fmt.Errorf("%w", ErrUnknownURL)
+
 // FullError says that the cluster has all its members, and this host is none of
 // them. It can be their proxy.
 type FullError struct {

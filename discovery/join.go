@@ -134,7 +134,7 @@ func (j *joining) run(ctx context.Context) (Cluster, error) {
 			j.fails = 0
 		case ctx.Err() != nil:
 			return Cluster{}, fmt.Errorf("gave up (%w); the last answer: %w", context.Cause(ctx), err)
-		case !errors.As(err, &again):
+		case !errors.As(err, &again) && (j.seen < 0 || !errors.Is(err, errUnable)): // once it did know the URL
 			return Cluster{}, err
 		default:
 			j.say(fmt.Sprintf("discovery %s does not answer (%s): trying again, at least every %s", j.URL, why(err), j.Backoff.Most))

@@ -229,6 +229,39 @@ func TestOldServiceInStorms(t *testing.T) {
 	}
 }
 
+// The service says of all that goes wrong there what it says of a URL that it doesn't
+// know. Once it did know it, that is no reason to give up.
+func TestOldServiceForgetsForAWhile(t *testing.T) {
+	over := make(chan struct{})
+	o := &oldService{size: "2", poll: time.Millisecond, before: func(n int, w http.ResponseWriter, _ *http.Request) bool {
+		if n == 13 {
+			close(over)
+		}
+		if n < 6 || n > 12 {
+			return false
+		}
+		http.Error(w, "unable to GET token", http.StatusBadRequest)
+		return true
+	}}
+	url := o.start(t)
+	first := make(chan error, 1)
+	go func() {
+		_, err := discovery.Join(t.Context(), member(url, 1))
+		first <- err
+	}()
+	select {
+	case <-over:
+	case err := <-first:
+		t.Fatal(err)
+	}
+	if _, err := discovery.Join(t.Context(), member(url, 2)); err != nil {
+		t.Error(err)
+	}
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
+
 // What waits is woken by who comes, and not by the wait's end.
 func TestOldServiceWakes(t *testing.T) {
 	o := &oldService{size: "2", poll: time.Hour}
