@@ -20,7 +20,7 @@ type watching struct {
 func (w *world) watch(h *platform.Host, name string, args ...string) *watching {
 	w.t.Helper()
 	v := &watching{w: w, host: h, name: name}
-	w.run(h, "rm -f /root/"+name+".out /root/"+name+".err; systemctl reset-failed "+name+" 2>/dev/null || true")
+	w.run(h, "for f in out err; do : >/root/"+name+".$f; done; systemctl reset-failed "+name+" 2>/dev/null || true")
 	w.run(h, "systemd-run --quiet --unit "+name+" -p KillSignal=SIGINT -p StandardOutput=file:/root/"+name+".out -p StandardError=file:/root/"+name+".err"+
 		" fleetctl "+strings.Join(args, " "))
 	w.t.Cleanup(func() { // where the test did not come to it
