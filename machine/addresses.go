@@ -120,8 +120,8 @@ func NoAddress(name string) error {
 		return fmt.Errorf("this host has no globally routable IP%s address: use $private_ip%s, or set %s in /etc/environment",
 			version, version, AddressVariable(name))
 	}
-	return fmt.Errorf("this host has no private IP%s address: configure its network, or set %s in /etc/environment",
-		version, AddressVariable(name))
+	return fmt.Errorf("this host has no private IP%s address: configure its network; if a globally routable one is meant, use $public_ip%s; or set %s in /etc/environment",
+		version, version, AddressVariable(name))
 }
 
 // addresses finds one of each kind.

@@ -95,7 +95,7 @@ func TestAddressesWith(t *testing.T) {
 func TestNoAddress(t *testing.T) {
 	for name, want := range map[string][]string{
 		"public_ipv4":  {"globally routable IPv4", "$private_ipv4", "COREOS_PUBLIC_IPV4"},
-		"private_ipv6": {"private IPv6", "COREOS_PRIVATE_IPV6"},
+		"private_ipv6": {"private IPv6", "$public_ipv6", "COREOS_PRIVATE_IPV6"},
 	} {
 		for _, w := range want {
 			if got := NoAddress(name).Error(); !strings.Contains(got, w) {
