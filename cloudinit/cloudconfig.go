@@ -1,6 +1,8 @@
 package cloudinit
 
 import (
+	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -113,4 +115,48 @@ func (r *reader) discovery(v string, n *yaml.Node, path string) {
 	case strings.HasPrefix(last, "new"):
 		r.problems.Add(n.Line, Error, "%s: %.80q makes a new cluster each time it is asked: %s", path, v, remedy)
 	}
+}
+
+// etcdURLs checks a list of URLs as etcd reads them: one that it refuses is found
+// out only on hosts, where it doesn't start.
+func (r *reader) etcdURLs(v string, n *yaml.Node, path string) {
+	if v == "" {
+		return
+	}
+	example := Addresses{}.examples()
+	for text := range strings.SplitSeq(v, ",") {
+		text = strings.TrimSpace(text)
+		for _, name := range addressNames { // which fleetd etcd replaces
+			text = strings.NewReplacer("${"+name+"}", example[name], "$"+name, example[name]).Replace(text)
+		}
+		if scheme, rest, _ := strings.Cut(text, "://"); (scheme == "http" || scheme == "https") && bareIPv6(rest) {
+			r.problems.Add(n.Line, Error, "%s: in %.80q, the IPv6 address needs brackets: http://[ADDRESS]:PORT", path, text)
+			continue
+		}
+		u, err := url.Parse(text)
+		switch {
+		case err == nil && (u.Scheme == "unix" || u.Scheme == "unixs"):
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" || !hasPort(u.Host):
+			r.problems.Add(n.Line, Error, "%s: %.80q is none of etcd's URLs: http://ADDRESS:PORT or https://ADDRESS:PORT, nothing after it, and a comma between two", path, text)
+		}
+	}
+}
+
+func hasPort(host string) bool {
+	_, port, err := net.SplitHostPort(host)
+	return err == nil && port != ""
+}
+
+// bareIPv6 reports whether host is an IPv6 address without brackets, with a port
+// or without.
+func bareIPv6(host string) bool {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Is6()
+	}
+	i := strings.LastIndexByte(host, ':')
+	if i < 0 {
+		return false
+	}
+	a, err := netip.ParseAddr(host[:i])
+	return err == nil && a.Is6()
 }

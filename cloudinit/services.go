@@ -119,6 +119,8 @@ func (s service) checks(r *reader) map[string]func(v string, n *yaml.Node, path 
 	case "etcd2":
 		return map[string]func(string, *yaml.Node, string){
 			"discovery": r.discovery, "proxy": oneOf("on", "off", "readonly"),
+			"advertise_client_urls": r.etcdURLs, "initial_advertise_peer_urls": r.etcdURLs,
+			"listen_client_urls": r.etcdURLs, "listen_peer_urls": r.etcdURLs,
 			"discovery_fallback": oneOf("exit", "proxy"), "initial_cluster_state": oneOf("new", "existing"),
 			"ca_file":      obsolete("trusted_ca_file and client_cert_auth"),
 			"peer_ca_file": obsolete("peer_trusted_ca_file and peer_client_cert_auth"),

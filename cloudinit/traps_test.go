@@ -34,6 +34,7 @@ import (
 //	network units                         TestNetworkUnits
 //	commands and those of update          TestCommands
 //	discovery URLs, etcd2's too           TestDiscoveryURL
+//	etcd's own URLs                       TestEtcdURLs
 //	/usr, /proc and paths upwards         TestPaths
 //	unit files inside                     TestUnitsInside
 //	images                                TestPersistent

@@ -149,6 +149,37 @@ func TestDiscoveryURL(t *testing.T) {
 	}
 }
 
+// What etcd would refuse is told before a host is made of it; first of all IPv6
+// addresses, which look right as long as they are variables.
+func TestEtcdURLs(t *testing.T) {
+	for urls, want := range map[string]string{
+		"http://$private_ipv4:2379,http://$private_ipv4:4001":     "",
+		"http://[$private_ipv6]:2380, https://[$public_ipv6]:238": "",
+		"http://${private_ipv4}:2379":                             "",
+		"http://0.0.0.0:2379,http://[::]:4001":                    "",
+		"unix:///run/etcd.sock":                                   "",
+		"":                                                        "",
+		"http://$private_ipv6:2380":                               "the IPv6 address needs brackets",
+		"http://${public_ipv6}:2380":                              "the IPv6 address needs brackets",
+		"http://10.0.0.4:2379,https://fd00::4":                    "the IPv6 address needs brackets",
+		"$private_ipv4:2380":                                      "is none of etcd's URLs",
+		"http://$private_ipv4":                                    "is none of etcd's URLs",
+		"http://$private_ipv4:2380/":                              "is none of etcd's URLs",
+		"http://$private_ipv4:2379,":                              "is none of etcd's URLs",
+		"http://$private_ipv4:2379 http://$private_ipv4:4001":     "is none of etcd's URLs",
+	} {
+		for _, key := range []string{"advertise-client-urls", "initial_advertise_peer_urls", "listen-client-urls", "listen_peer_urls"} {
+			text := head + "coreos:\n  etcd2:\n    " + key + ": '" + urls + "'\n"
+			for name, opts := range map[string]Options{"check": {Check: true}, "image": {Persistent: true}, "host": {Addresses: everywhere}} {
+				got := said(text, opts)
+				if told := strings.HasPrefix(got, "f:4: error: coreos.etcd2."+strings.ReplaceAll(key, "-", "_")+": "); told != (want != "") || !strings.Contains(got, want) {
+					t.Errorf("%s: %s: %s: %q", name, key, urls, got)
+				}
+			}
+		}
+	}
+}
+
 func TestPaths(t *testing.T) {
 	long := "/" + strings.Repeat("a/", 5000) + "b"
 	for p, want := range map[string]string{
