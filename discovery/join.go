@@ -210,7 +210,10 @@ func (j *joining) step(ctx context.Context) (c Cluster, done bool, err error) {
 	j.mine = !j.looksOn // nobody can have started before all have joined: we did not either
 	missing := size - len(members)
 	j.say(fmt.Sprintf("%d of %d joined; waiting for %d more", len(members), size, missing))
-	return c, false, j.client.wait(ctx, index+1)
+	if err = j.client.wait(ctx, index+1); errors.As(err, new(temporary)) && ctx.Err() == nil {
+		err = nil // a proxy cut it off, as many do; whether the service is away, the next look shows
+	}
+	return c, false, err
 }
 
 // register makes this host a member; the next look shows whether it is one.
