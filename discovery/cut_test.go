@@ -61,3 +61,24 @@ func TestProxyCutsWaitsOff(t *testing.T) {
 		})
 	}
 }
+
+// Of two servers behind a balancer one is down: every other request fails, the same
+// ones of each round. All join nevertheless.
+func TestEveryOtherRequestFails(t *testing.T) {
+	for name, fails := range map[string]int32{"the first": 1, "the second": 0} {
+		t.Run(name, func(t *testing.T) {
+			url, b := ours(t, 1)
+			var n atomic.Int32
+			instead := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if n.Add(1)%2 == fails {
+					http.Error(w, "<html>502 Bad Gateway", http.StatusBadGateway)
+					return
+				}
+				b.Handler.ServeHTTP(w, r)
+			})
+			b.instead.Store(&instead)
+			clusters, errs := join(t, member(url, 1))
+			sameCluster(t, url, clusters, errs)
+		})
+	}
+}

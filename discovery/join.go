@@ -114,6 +114,7 @@ type joining struct {
 	looksOn   bool   // it is to be none of the members
 	id, value string // what it registers
 
+	size  int  // how many members there are to be; 0 before the service has said so
 	mine  bool // this Join has registered, or tried to
 	seen  int  // how many members the last look saw; -1 before the first
 	said  string
@@ -178,18 +179,19 @@ func (j *joining) say(text string) {
 // nothing more. It doesn't count what waiting brings, but looks again: that is
 // the same however often a wait ends empty or an answer is lost.
 func (j *joining) step(ctx context.Context) (c Cluster, done bool, err error) {
-	size, err := j.client.size(ctx)
-	if err != nil {
-		return c, false, err
+	if j.size == 0 { // it is asked once, so that each answer brings this host further
+		if j.size, err = j.client.size(ctx); err != nil {
+			return c, false, err
+		}
 	}
 	nodes, index, err := j.client.list(ctx)
 	if err != nil {
 		return c, false, err
 	}
-	members := firstOf(nodes, size)
+	members := firstOf(nodes, j.size)
 	j.seen = len(members)
 	at := slices.IndexFunc(members, func(m Member) bool { return m.ID == j.id })
-	complete := len(members) == size
+	complete := len(members) == j.size
 	switch {
 	case at >= 0 && members[at].Value != j.value:
 		return c, false, fmt.Errorf("%w: it is %s there, and %s here", ErrDuplicate, members[at].Value, j.value)
@@ -208,8 +210,7 @@ func (j *joining) step(ctx context.Context) (c Cluster, done bool, err error) {
 		return c, false, j.register(ctx)
 	}
 	j.mine = !j.looksOn // nobody can have started before all have joined: we did not either
-	missing := size - len(members)
-	j.say(fmt.Sprintf("%d of %d joined; waiting for %d more", len(members), size, missing))
+	j.say(fmt.Sprintf("%d of %d joined; waiting for %d more", len(members), j.size, j.size-len(members)))
 	if err = j.client.wait(ctx, index+1); errors.As(err, new(temporary)) && ctx.Err() == nil {
 		err = nil // a proxy cut it off, as many do; whether the service is away, the next look shows
 	}
@@ -225,6 +226,13 @@ func (j *joining) register(ctx context.Context) error {
 		}
 	}
 	err := j.client.create(ctx, j.id, j.value)
+	if errors.As(err, new(temporary)) && ctx.Err() == nil {
+		// Once more, before looking who is there: one of two servers behind a name may be
+		// down, and it would always be the same one's turn.
+		j.mine = true // the first may have come through
+		first = false
+		err = j.client.create(ctx, j.id, j.value)
+	}
 	var f *Failure
 	switch {
 	case errors.As(err, &f) && f.Code == CodeNodeExists:
