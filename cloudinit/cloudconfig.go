@@ -117,6 +117,9 @@ func (r *reader) discovery(v string, n *yaml.Node, path string) {
 	}
 }
 
+// specifier is one of systemd's, which stands for a text: %H, the host's name.
+var specifier = regexp.MustCompile(`%[A-Za-z%]`)
+
 // etcdURLs checks a list of URLs as etcd reads them: one that it refuses is found
 // out only on hosts, where it doesn't start.
 func (r *reader) etcdURLs(v string, n *yaml.Node, path string) {
@@ -129,6 +132,7 @@ func (r *reader) etcdURLs(v string, n *yaml.Node, path string) {
 		for _, name := range addressNames { // which fleetd etcd replaces
 			text = strings.NewReplacer("${"+name+"}", example[name], "$"+name, example[name]).Replace(text)
 		}
+		text = specifier.ReplaceAllString(text, "h")
 		if scheme, rest, _ := strings.Cut(text, "://"); (scheme == "http" || scheme == "https") && bareIPv6(rest) {
 			r.problems.Add(n.Line, Error, "%s: in %.80q, the IPv6 address needs brackets: http://[ADDRESS]:PORT", path, text)
 			continue

@@ -157,6 +157,7 @@ func TestEtcdURLs(t *testing.T) {
 		"http://[$private_ipv6]:2380, https://[$public_ipv6]:238": "",
 		"http://${private_ipv4}:2379":                             "",
 		"http://0.0.0.0:2379,http://[::]:4001":                    "",
+		"http://%H:2379,http://%m.example.com:2379":               "",
 		"unix:///run/etcd.sock":                                   "",
 		"":                                                        "",
 		"http://$private_ipv6:2380":                               "the IPv6 address needs brackets",
