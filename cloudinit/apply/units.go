@@ -88,21 +88,15 @@ func (p *planner) unit(u types.Unit) error {
 // text writes a file of root's that everybody may read, in place of a link or
 // another file.
 func (p *planner) text(file, text string) error {
-	at, err := p.place(file)
-	if err != nil {
-		return err
-	}
-	e, err := p.lstat(at)
-	if err != nil {
-		return err
-	}
-	if e.kind == directory || e.kind == special {
-		return fmt.Errorf("%s is %s", file, e)
-	}
-	return p.put(at, node{want: entry{kind: regular, mode: 0o644}, content: []byte(text)})
+	return p.inPlace(file, node{want: entry{kind: regular, mode: 0o644}, content: []byte(text)})
 }
 
 func (p *planner) symlink(file, target string) error {
+	return p.inPlace(file, node{want: entry{kind: symlink, target: target}})
+}
+
+// inPlace puts something where nothing, a file or a link is.
+func (p *planner) inPlace(file string, n node) error {
 	at, err := p.place(file)
 	if err != nil {
 		return err
@@ -114,7 +108,7 @@ func (p *planner) symlink(file, target string) error {
 	if e.kind == directory || e.kind == special {
 		return fmt.Errorf("%s is %s", file, e)
 	}
-	return p.put(at, node{want: entry{kind: symlink, target: target}})
+	return p.put(at, n)
 }
 
 // unmask removes what masks a unit. A file that says something stays.
