@@ -98,6 +98,10 @@ bench: packages ## speed, in ratios to a floor measured in the same run (as root
 	go test -run '^$$' -bench . -benchtime 1s $$(go list ./... | grep -v '/functional')
 	go test -run '^$$' -bench . -benchtime 20x ./functional
 
+.PHONY: bench-planner
+bench-planner: ## the planner alone: a million units on ten thousand machines
+	go run ./bench/planner
+
 .PHONY: demo
 demo: packages ## three bare hosts, one cloud-config, a docker service that survives the loss of its host
 	go run ./functional/demo up

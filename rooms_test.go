@@ -54,6 +54,8 @@ var mayImport = map[string][]string{
 	"functional/demo":       {"functional/platform", "functional/cluster"},
 	"functional":            {"api", "functional/platform", "functional/cluster"},
 	"examples/echo":         {},
+	"bench/load":            {"unit", "machine", "registry/record"},
+	"bench/planner":         {"unit", "machine", "registry/record", "engine/planner", "bench/load"},
 	"manual":                {},
 }
 
