@@ -32,10 +32,10 @@ type cluster struct {
 }
 
 // lead has a new planner place everything.
-func lead(shape load.Shape, more ...record.Change) *cluster {
+func lead(shape load.Shape) *cluster {
 	c := &cluster{shape: shape, planner: planner.New(planner.Config{Grace: 30 * time.Second}),
 		now: time.Unix(1e9, 0), placed: map[machine.ID]map[unit.Name]record.Spec{}}
-	changes := append(shape.Snapshot(), more...)
+	changes := shape.Snapshot()
 	runtime.GC()
 	plan, took := c.step(changes)
 	c.took, c.plan = took, len(plan.Decisions)
@@ -222,10 +222,12 @@ func caseNowhere(scale int) []row {
 		rule := []string{"MachineMetadata=key00=none", "Conflicts=everywhere*", "MachineOf=nobody.service"}[i%3]
 		more = append(more, load.Added(unit.Name(fmt.Sprintf("nowhere%d@%d.service", i%30, i)), "[X-Fleet]\n"+rule+"\n")...)
 	}
-	c := lead(shape, more...)
+	c := lead(shape)
+	plan, took := c.step(more) // later: the Conflicts of some would keep the global units away
 	rows := []row{
-		{Figure: "place with 10,000 units that fit nowhere", Value: c.took.Seconds(), Unit: "s", Limit: 20},
-		{Figure: "placed by mistake or missing", Value: float64(shape.Decisions() - c.plan)},
+		{Figure: "place all, then 10,000 units that fit nowhere", Value: (c.took + took).Seconds(), Unit: "s", Limit: 20},
+		{Figure: "the latter alone", Value: milli(took), Unit: "ms"},
+		{Figure: "placed by mistake", Value: float64(len(plan.Decisions))},
 	}
 	return append(rows, prefixed("10,000 fit nowhere: ", slices.Concat(c.measureNothing(), c.measureAdded(), c.measureLost()))...)
 }

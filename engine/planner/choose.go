@@ -2,7 +2,6 @@ package planner
 
 import (
 	"cmp"
-	"slices"
 
 	"github.com/fleet-project/fleet/machine"
 )
@@ -25,7 +24,7 @@ func (j *job) instancesOn(h *host) int {
 	if j.template == nil {
 		return 0
 	}
-	return j.template.on[h]
+	return int(j.template.on[h])
 }
 
 // better reports whether a is a better machine for the unit than b.
@@ -70,49 +69,74 @@ func (p *Planner) search(j *job, members []*job, fits func(*host) bool) *host {
 	if hosts, ok := p.leaders(j); ok {
 		return j.best(hosts, fits)
 	}
-	least := 0
-	if j.template != nil {
-		least = j.template.least(p.classes.open)
-	}
-	var best *host
-	for _, c := range p.classes.all {
-		if !slices.ContainsFunc(members, func(m *job) bool { return !c.allows(m.req.Metadata) }) {
-			best = c.scan(j, best, least, fits)
-		}
-	}
-	return best
+	c := j.class
+	c.refresh()
+	return p.scan(j, c, fits)
 }
 
-// scan finds a machine in the class that is better than best. It goes through
-// each level in the order in which ties are broken, so it can stop at the
-// first machine that has the least possible number of instances.
-func (c *class) scan(j *job, best *host, least int, fits func(*host) bool) *host {
+// scan finds the best machine of a class that fits. Level by level it goes
+// through the machines in the order in which ties are broken, those with the
+// fewest instances first, and stops at the first that fits. Machines where others
+// keep the unit away are passed over unseen.
+func (p *Planner) scan(j *job, c *class, fits func(*host) bool) *host {
+	from := c.ring.from(j.ring)
+	banned := p.banned(j)
+	var best *host
+	look := func(at int) bool {
+		if h := c.ring.hosts[at]; fits(h) {
+			best = h
+		}
+		return best != nil
+	}
+	if j.template == nil {
+		for _, l := range c.levels {
+			if l.hosts.walk(from, nil, nil, banned, look) {
+				return best
+			}
+		}
+		return nil
+	}
+	sets := j.template.refresh()
+	if sets == nil {
+		return p.scanFew(j, c, banned, fits)
+	}
 	for _, l := range c.levels {
-		if best != nil && l.load > best.load {
+		if l.hosts.walk(from, nil, sets[0], banned, look) {
 			return best
 		}
-		found := false
-		from, _ := slices.BinarySearchFunc(l.hosts, j.ring, func(h *host, ring uint64) int { return cmp.Compare(h.ring, ring) })
-		for i := range l.hosts {
-			h := l.hosts[(from+i)%len(l.hosts)]
-			if best != nil && !j.better(h, best) {
-				if l.load == best.load && j.instancesOn(best) <= least && j.byDistance(h, best) > 0 {
-					break // so is the rest of the level, by its distance alone
-				}
-				continue
-			}
-			if fits(h) {
-				best, found = h, true
-				if j.instancesOn(h) <= least {
-					break
-				}
+		for _, some := range sets[1:] {
+			if l.hosts.walk(from, some, nil, banned, look) {
+				return best
 			}
 		}
-		if found {
+	}
+	return nil
+}
+
+// scanFew is scan where few machines have instances of the unit's template.
+func (p *Planner) scanFew(j *job, c *class, banned set, fits func(*host) bool) *host {
+	from := c.ring.from(j.ring)
+	var best *host
+	for _, l := range c.levels {
+		if l.hosts.walk(from, nil, nil, banned, func(at int) bool {
+			h := c.ring.hosts[at]
+			if j.instancesOn(h) == 0 && fits(h) {
+				best = h
+			}
+			return best != nil
+		}) {
+			return best
+		}
+		for h := range j.template.on {
+			if h.at >= 0 && c.load[h.at] == l.load && (best == nil || j.better(h, best)) && fits(h) {
+				best = h
+			}
+		}
+		if best != nil {
 			return best
 		}
 	}
-	return best
+	return nil
 }
 
 // byID gives the machines that a MachineID means: a whole one, or its first 8

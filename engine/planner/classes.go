@@ -4,115 +4,155 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/fleet-project/fleet/unit"
 )
 
-// class is a bucket of open machines that no unit's MachineMetadata can tell
-// apart: their metadata is the same in every key that any unit asks for.
+// class is the machines that meet the same MachineMetadata, by load. All units
+// that demand that share it. It is brought up to date when it is searched: what
+// nobody asks for costs nothing.
 type class struct {
-	meta   map[string]string // of one of them; only the keys asked for count
-	levels []*level          // by load, ascending; none is empty
+	ring  *ring
+	key   string
+	rules []unit.MetadataRule
+	users int // units that have it
+
+	generation int     // of the ring, for all that follows
+	read       int     // of the ring's changes
+	allowed    set     // machines whose metadata meets the rules, open or not
+	load       []int32 // by position, as in levels; -1 for those that aren't in them
+	levels     []level // by load, ascending; none is empty
+	spare      []set   // empty ones, to be used again
 }
 
-// level is the machines of a class that have the same load, in the order of
-// the ring.
+// level is the machines of a class that have the same load.
 type level struct {
-	load  int
-	hosts []*host
+	load  int32
+	size  int
+	hosts set
 }
 
-// classes sorts the open machines into buckets.
+// classes finds the class of a list of rules.
 type classes struct {
-	all  map[string]*class // by signature
-	keys []string          // metadata keys that units ask for, sorted; only ever grows
-	open int               // machines in all of them
+	ring ring
+	all  map[string]*class
 }
 
-// ask makes a metadata key part of the signatures; true if it wasn't, and
-// all machines must be sorted anew.
-func (cs *classes) ask(key string) bool {
-	i, ok := slices.BinarySearch(cs.keys, key)
-	if !ok {
-		cs.keys = slices.Insert(cs.keys, i, key)
+// class counts one more user of the class.
+func (cs *classes) use(rules []unit.MetadataRule) *class {
+	words := make([]string, len(rules))
+	for i := range rules {
+		words[i] = rules[i].String()
 	}
-	return !ok
-}
-
-// signature of a machine's metadata. No rule tells a missing key from an empty
-// one.
-func (cs *classes) signature(meta map[string]string) string {
-	if len(cs.keys) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	for _, k := range cs.keys {
-		b.WriteString(strconv.Itoa(len(meta[k])))
-		b.WriteByte(':')
-		b.WriteString(meta[k])
-	}
-	return b.String()
-}
-
-func (cs *classes) put(h *host) {
-	sig := cs.signature(h.meta)
-	c := cs.all[sig]
+	slices.Sort(words)
+	key := strings.Join(words, "\n")
+	c := cs.all[key]
 	if c == nil {
-		c = &class{meta: h.meta}
-		cs.all[sig] = c
+		c = &class{ring: &cs.ring, key: key, rules: rules, generation: -1}
+		cs.all[key] = c
 	}
-	h.class = c
-	cs.open++
-	c.insert(h)
+	c.users++
+	return c
 }
 
-func (cs *classes) take(h *host) {
-	h.class.remove(h)
-	if len(h.class.levels) == 0 {
-		delete(cs.all, cs.signature(h.class.meta))
+func (cs *classes) leave(c *class) {
+	if c == nil {
+		return
 	}
-	h.class = nil
-	cs.open--
+	if c.users--; c.users == 0 {
+		delete(cs.all, c.key)
+	}
 }
 
-// resort builds all buckets anew, after a key was asked for.
-func (cs *classes) resort() {
-	was := cs.all
-	cs.all, cs.open = map[string]*class{}, 0
-	for _, c := range was {
-		for _, l := range c.levels {
-			for _, h := range l.hosts {
-				cs.put(h)
-			}
+// relabel has the classes know that a machine's metadata changed.
+func (cs *classes) relabel(h *host) {
+	if h.at < 0 {
+		return
+	}
+	for _, c := range cs.all {
+		if c.generation == cs.ring.generation {
+			c.allowed.put(h.at, c.allows(h))
 		}
 	}
 }
 
-func (c *class) search(load int) (int, bool) {
-	return slices.BinarySearchFunc(c.levels, load, func(l *level, load int) int { return cmp.Compare(l.load, load) })
-}
+// allows reports whether the metadata of a machine meets the rules.
+func (c *class) allows(h *host) bool { return h != nil && firstBroken(c.rules, h.meta) < 0 }
 
-func (c *class) insert(h *host) {
-	i, ok := c.search(h.load)
-	if !ok {
-		c.levels = slices.Insert(c.levels, i, &level{load: h.load})
-	}
-	l := c.levels[i]
-	at, _ := slices.BinarySearchFunc(l.hosts, h, byRing)
-	l.hosts = slices.Insert(l.hosts, at, h)
-}
-
-func (c *class) remove(h *host) {
-	i, _ := c.search(h.load)
-	l := c.levels[i]
-	if len(l.hosts) == 1 {
-		c.levels = slices.Delete(c.levels, i, i+1)
+// refresh brings the class up to date.
+func (c *class) refresh() {
+	c.ring.tidy()
+	if c.generation != c.ring.generation {
+		c.generation = c.ring.generation
+		c.allowed, c.spare = c.ring.newSet(), nil
+		for i, h := range c.ring.hosts {
+			c.allowed.put(int32(i), c.allows(h))
+		}
+		c.rebuild()
 		return
 	}
-	at, _ := slices.BinarySearchFunc(l.hosts, h, byRing)
-	l.hosts = slices.Delete(l.hosts, at, at+1)
+	changed, known := c.ring.since(c.read)
+	if !known {
+		c.rebuild()
+		return
+	}
+	for _, at := range changed {
+		c.update(at)
+	}
+	c.read = c.ring.end()
+}
+
+func (c *class) rebuild() {
+	c.levels = nil
+	c.load = slices.Repeat([]int32{-1}, len(c.ring.hosts))
+	for i := range c.ring.hosts {
+		c.update(int32(i))
+	}
+	c.read = c.ring.end()
+}
+
+// update moves a machine to where it belongs now.
+func (c *class) update(at int32) {
+	is := int32(-1)
+	if h := c.ring.hosts[at]; h != nil && h.open() && c.allowed.has(at) {
+		is = int32(h.load)
+	}
+	was := c.load[at]
+	if was == is {
+		return
+	}
+	c.load[at] = is
+	if was >= 0 {
+		i, _ := c.search(was)
+		l := &c.levels[i]
+		l.hosts.put(at, false)
+		if l.size--; l.size == 0 {
+			c.spare = append(c.spare, l.hosts)
+			c.levels = slices.Delete(c.levels, i, i+1)
+		}
+	}
+	if is >= 0 {
+		i, ok := c.search(is)
+		if !ok {
+			c.levels = slices.Insert(c.levels, i, level{load: is, hosts: c.emptySet()})
+		}
+		c.levels[i].hosts.put(at, true)
+		c.levels[i].size++
+	}
+}
+
+func (c *class) emptySet() set {
+	if n := len(c.spare); n > 0 {
+		s := c.spare[n-1]
+		c.spare = c.spare[:n-1]
+		return s
+	}
+	return c.ring.newSet()
+}
+
+func (c *class) search(load int32) (int, bool) {
+	return slices.BinarySearchFunc(c.levels, load, func(l level, load int32) int { return cmp.Compare(l.load, load) })
 }
 
 func byRing(a, b *host) int {
@@ -121,9 +161,6 @@ func byRing(a, b *host) int {
 	}
 	return cmp.Compare(a.id, b.id)
 }
-
-// allows reports whether the metadata of a class meets the rules.
-func (c *class) allows(rules []unit.MetadataRule) bool { return firstBroken(rules, c.meta) < 0 }
 
 // firstBroken gives the index of the first rule that the metadata doesn't
 // meet, or -1.
@@ -137,96 +174,34 @@ func firstBroken(rules []unit.MetadataRule, meta map[string]string) int {
 	return -1
 }
 
-// template counts the instances of one template on the open machines, so that
-// they can be spread.
-type template struct {
-	on      map[*host]int // no zero values
-	perHost []int         // how many machines have so many instances; index 0 is not used
-}
-
-func (p *Planner) template(name unit.Name) *template {
-	t := p.templates[name]
-	if t == nil {
-		t = &template{on: map[*host]int{}, perHost: make([]int, 2)}
-		p.templates[name] = t
-	}
-	return t
-}
-
-func (t *template) add(h *host, by int) {
-	was := t.on[h]
-	is := was + by
-	for len(t.perHost) <= is {
-		t.perHost = append(t.perHost, 0)
-	}
-	if was > 0 {
-		t.perHost[was]--
-	}
-	if is > 0 {
-		t.perHost[is]++
-		t.on[h] = is
-	} else {
-		delete(t.on, h)
-	}
-}
-
-// least is how few instances any open machine has: a search that finds a
-// machine with so few need not go on.
-func (t *template) least(open int) int {
-	if len(t.on) < open {
-		return 0
-	}
-	for n := 1; n < len(t.perHost); n++ {
-		if t.perHost[n] > 0 {
-			return n
-		}
-	}
-	return 0
-}
-
 // reload keeps the loads when a unit takes or leaves a seat.
 func (p *Planner) reload(s *seat, is bool) {
 	by := -1
 	if is {
 		by = 1
 	}
-	h := s.host
-	if h.class == nil {
-		h.load += by
-		return
-	}
-	h.class.remove(h)
-	h.load += by
-	h.class.insert(h)
+	s.host.load += by
+	p.classes.ring.note(s.host)
 	if t := s.job.template; t != nil {
-		t.add(h, by)
+		t.add(s.host, by)
 	}
 }
 
-// reopen puts a machine into its bucket, or takes it out, after its presence,
-// its metadata or the operator's words on it changed.
+// reopen keeps the classes when a machine's presence, its metadata or the
+// operator's words on it changed.
 func (p *Planner) reopen(h *host) {
-	if h.class != nil {
-		p.classes.take(h)
-		h.instances(-1)
-	}
+	was := h.meta
 	h.meta = nil
 	if h.live() {
 		h.meta = h.over.Apply(h.rec.Metadata)
 	}
 	if h.open() {
-		p.classes.put(h)
-		h.instances(+1)
+		p.classes.ring.join(h)
 	}
-}
-
-// instances adds what the machine holds to the templates, or takes it out.
-func (h *host) instances(by int) {
-	for j, s := range h.seats {
-		if j.template != nil && s.counted == held {
-			j.template.add(h, by)
-		}
+	if !maps.Equal(was, h.meta) {
+		p.classes.relabel(h)
 	}
+	p.classes.ring.note(h)
 }
 
 // sameHost reports whether nothing changed that a decision could depend on.

@@ -51,11 +51,16 @@
 // # Who fits where
 //
 // Each option of [X-Fleet] is a filter, and every filter can say why it refuses
-// (Explain). Machines are sorted into classes by the metadata keys that units
-// ask for, and within a class by load; Conflicts and Replaces are patterns that
-// count, machine by machine, who names them and whom they match, so nobody is
-// compared with everybody. The best machine has the fewest units, then the
-// fewest instances of the same template, then comes next on a ring of hashes.
+// (Explain). Units with the same MachineMetadata share a class: the machines that
+// meet it, by load. Conflicts and Replaces are patterns that count, machine by
+// machine, who names them and whom they match, so nobody is compared with
+// everybody. The best machine has the fewest units, then the fewest instances of
+// the same template, then comes next on a ring of hashes.
+//
+// Machines have a position, their place on that ring, and a set of them is bits:
+// those of one load, those with so many instances of a template, those where a
+// pattern keeps others away. A search combines such sets and looks at the machines
+// that are left, in the order of preference: nearly always at one.
 //
 // Where two units that are placed turn out to be in conflict, the one whose
 // file says so leaves. A unit with Replaces claims a machine and waits until

@@ -24,6 +24,7 @@ type job struct {
 	reqErr error             // why req is not known: nothing new is placed
 	stale  bool              // req and the patterns are to be read anew before the next look
 
+	class *class     // of req.Metadata; nil while file is
 	wants []*pattern // req.Conflicts
 	takes []*pattern // req.Replaces
 	known []*pattern // all patterns, of whichever unit, that match the name
@@ -140,8 +141,8 @@ type host struct {
 	// machine that is live, or known to be lost.
 	missing time.Time
 
-	class *class // its bucket; nil unless new units may be placed here
-	load  int    // seats that are held
+	at   int32 // its position on the ring; -1: none yet
+	load int   // seats that are held
 }
 
 func (h *host) live() bool { return h.rec != nil }
@@ -178,7 +179,7 @@ func (p *Planner) dropJob(j *job) {
 func (p *Planner) host(id machine.ID) *host {
 	h := p.hosts[id]
 	if h == nil {
-		h = &host{id: id, ring: hashOf(string(id)), seats: map[*job]*seat{}, claims: map[*job]struct{}{}}
+		h = &host{id: id, ring: hashOf(string(id)), at: -1, seats: map[*job]*seat{}, claims: map[*job]struct{}{}}
 		p.hosts[id] = h
 		short := id.Short()
 		p.short[short] = append(p.short[short], h)
@@ -191,6 +192,7 @@ func (p *Planner) dropHost(h *host) {
 	if h.live() || len(h.seats) > 0 || len(h.claims) > 0 || h.over.Cordoned || h.over.Metadata != nil || h.over.Removed != nil {
 		return
 	}
+	p.classes.ring.forget(h)
 	delete(p.hosts, h.id)
 	short := h.id.Short()
 	p.short[short] = slices.DeleteFunc(p.short[short], func(x *host) bool { return x == h })

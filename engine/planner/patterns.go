@@ -27,6 +27,12 @@ type pattern struct {
 	covered map[*job]struct{} // units whose names it matches
 	at      map[*host]tally   // machines where any of them is; no zero values
 	waiters map[*job]struct{} // of both kinds: those that wait for a place
+
+	ring *ring
+	// Once they are many and a search has asked for them, the machines where
+	// there are authors, and covered ones, held or leaving.
+	authorsOn, coveredOn set
+	generation           int // of the ring, for these
 }
 
 // tally counts the seats of both kinds on one machine.
@@ -47,10 +53,11 @@ type patterns struct {
 	lengths  []int // of the prefixes, sorted
 	perLen   map[int]int
 	names    *names
+	ring     *ring
 }
 
-func newPatterns(n *names) *patterns {
-	return &patterns{all: map[patternKey]*pattern{}, byPrefix: map[string][]*pattern{}, perLen: map[int]int{}, names: n}
+func newPatterns(n *names, r *ring) *patterns {
+	return &patterns{ring: r, all: map[patternKey]*pattern{}, byPrefix: map[string][]*pattern{}, perLen: map[int]int{}, names: n}
 }
 
 // introduce finds the patterns that match a new unit.
@@ -110,7 +117,7 @@ func (ps *patterns) tie(j *job, r relation, globs []unit.Glob) []*pattern {
 
 func (ps *patterns) create(r relation, glob unit.Glob) *pattern {
 	g := &pattern{
-		relation: r, glob: glob,
+		relation: r, glob: glob, ring: ps.ring,
 		authors: map[*job]struct{}{}, covered: map[*job]struct{}{},
 		at: map[*host]tally{}, waiters: map[*job]struct{}{},
 	}
@@ -188,6 +195,66 @@ func (g *pattern) add(s *seat, as presence, authors, covered int32) {
 	} else {
 		g.at[s.host] = t
 	}
+	if g.authorsOn != nil && g.generation == g.ring.generation && s.host.at >= 0 {
+		g.file(s.host.at, t)
+	}
+}
+
+func (g *pattern) file(at int32, t tally) {
+	g.authorsOn.put(at, t.authors.in(enter) > 0)
+	g.coveredOn.put(at, t.covered.in(enter) > 0)
+}
+
+// refresh brings the sets up to date; false if the machines are few.
+func (g *pattern) refresh() bool {
+	if len(g.at) <= few {
+		g.authorsOn, g.coveredOn = nil, nil
+		return false
+	}
+	if g.authorsOn == nil || g.generation != g.ring.generation {
+		g.generation = g.ring.generation
+		g.authorsOn, g.coveredOn = g.ring.newSet(), g.ring.newSet()
+		for h, t := range g.at {
+			if h.at >= 0 {
+				g.file(h.at, t)
+			}
+		}
+	}
+	return true
+}
+
+// banned gives machines where patterns keep the unit away; those with few
+// machines are left to the filters. It is good until the next call.
+func (p *Planner) banned(j *job) set {
+	var out set
+	ban := func(s set) {
+		if out == nil {
+			out = append(p.bans[:0], s...)
+			p.bans = out
+			return
+		}
+		for i, w := range s {
+			out[i] |= w
+		}
+	}
+	for _, list := range [...][]*pattern{j.wants, j.takes} {
+		for _, g := range list {
+			if g.refresh() {
+				ban(g.coveredOn)
+			}
+		}
+	}
+	for _, g := range j.known {
+		if g.relation == conflicts && g.refresh() {
+			ban(g.authorsOn)
+		}
+	}
+	for _, s := range j.seats { // its own seat may be what they count
+		if out != nil && s.host.at >= 0 {
+			out.put(s.host.at, false)
+		}
+	}
+	return out
 }
 
 // names finds units by how their names begin: a sorted list, with a short

@@ -31,6 +31,7 @@ type Planner struct {
 	names     *names
 	patterns  *patterns
 	classes   classes
+	bans      set // banned's
 	templates map[unit.Name]*template
 	// followers are the units whose MachineOf names the key, which need not
 	// exist.
@@ -61,14 +62,13 @@ type Planner struct {
 // first Step.
 func New(cfg Config) *Planner {
 	n := &names{}
-	return &Planner{
+	p := &Planner{
 		cfg:         cfg,
 		jobs:        map[unit.Name]*job{},
 		hosts:       map[machine.ID]*host{},
 		short:       map[string][]*host{},
 		files:       map[unit.Hash]*file{},
 		names:       n,
-		patterns:    newPatterns(n),
 		classes:     classes{all: map[string]*class{}},
 		templates:   map[unit.Name]*template{},
 		followers:   map[unit.Name]map[*job]struct{}{},
@@ -80,6 +80,8 @@ func New(cfg Config) *Planner {
 		postponed:   map[*job]time.Time{},
 		out:         newDraft(),
 	}
+	p.patterns = newPatterns(n, &p.classes.ring)
+	return p
 }
 
 // Observe makes changes known without deciding anything, for who only wants

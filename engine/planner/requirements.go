@@ -17,42 +17,35 @@ func (p *Planner) spoil(j *job) {
 // settle reads what was spoiled. All changes are known by then, so that the
 // order in which they came makes no difference.
 func (p *Planner) settle() {
-	resort := false
 	for _, j := range p.spoiled {
 		if !j.stale {
 			continue
 		}
 		j.stale = false
-		if p.reread(j) {
-			resort = true
-		}
+		p.reread(j)
 	}
 	p.spoiled = p.spoiled[:0]
-	if resort {
-		p.classes.resort()
-	}
 }
 
-// reread reads a unit's requirements and ties it to what they name. It reports
-// whether the machines must be sorted into classes anew.
-func (p *Planner) reread(j *job) (resort bool) {
+// reread reads a unit's requirements and ties it to what they name.
+func (p *Planner) reread(j *job) {
 	p.stir(j)
 	p.untie(j)
 	defer p.stir(j)
 	p.mark(j)
 	if j.file == nil {
-		return false
+		return
 	}
 	req, err := j.file.read(j.name)
-	if j.reqErr = err; err != nil {
-		return false
+	if j.reqErr = err; err == nil {
+		p.tie(j, req)
 	}
-	return p.tie(j, req)
 }
 
 // tie makes requirements the unit's own, in all indexes.
-func (p *Planner) tie(j *job, req unit.Requirements) (resort bool) {
+func (p *Planner) tie(j *job, req unit.Requirements) {
 	j.req = req
+	j.class = p.classes.use(req.Metadata)
 	j.wants = p.patterns.tie(j, conflicts, req.Conflicts)
 	j.takes = p.patterns.tie(j, replaces, req.Replaces)
 	for _, leader := range req.MachineOf {
@@ -61,12 +54,6 @@ func (p *Planner) tie(j *job, req unit.Requirements) (resort bool) {
 		}
 		p.followers[leader][j] = struct{}{}
 	}
-	for _, r := range req.Metadata {
-		if p.classes.ask(r.Key) {
-			resort = true
-		}
-	}
-	return resort
 }
 
 // untie undoes tie, and wakes those whom the unit may have kept away from
@@ -83,6 +70,8 @@ func (p *Planner) untie(j *job) {
 			delete(p.followers, leader)
 		}
 	}
+	p.classes.leave(j.class)
+	j.class = nil
 	j.wants, j.takes, j.req, j.reqErr = nil, nil, unit.Requirements{}, nil
 }
 

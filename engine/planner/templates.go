@@ -1,0 +1,71 @@
+package planner
+
+import "github.com/fleet-project/fleet/unit"
+
+// few is how many machines are gone through one by one; more are kept as sets.
+const few = 32
+
+// template counts the instances of one template on the machines, so that they
+// can be spread.
+type template struct {
+	ring *ring
+	on   map[*host]int32 // no zero values
+
+	// Once they are many and a search has asked for them, the machines by how
+	// many instances they have; index 0 is those that have any.
+	sets       []set
+	generation int // of the ring, for sets
+}
+
+func (p *Planner) template(name unit.Name) *template {
+	t := p.templates[name]
+	if t == nil {
+		t = &template{ring: &p.classes.ring, on: map[*host]int32{}}
+		p.templates[name] = t
+	}
+	return t
+}
+
+func (t *template) add(h *host, by int) {
+	was := t.on[h]
+	is := was + int32(by)
+	if is > 0 {
+		t.on[h] = is
+	} else {
+		delete(t.on, h)
+	}
+	if t.sets != nil && t.generation == t.ring.generation && h.at >= 0 {
+		t.file(h, was, false)
+		t.file(h, is, true)
+	}
+}
+
+// file puts a machine into the sets of its count, or takes it out.
+func (t *template) file(h *host, n int32, in bool) {
+	if n == 0 {
+		return
+	}
+	for len(t.sets) <= int(n) {
+		t.sets = append(t.sets, t.ring.newSet())
+	}
+	t.sets[0].put(h.at, in)
+	t.sets[n].put(h.at, in)
+}
+
+// refresh gives the sets; nil if the machines are few.
+func (t *template) refresh() []set {
+	if len(t.on) <= few {
+		t.sets = nil
+		return nil
+	}
+	if t.sets == nil || t.generation != t.ring.generation {
+		t.generation = t.ring.generation
+		t.sets = []set{t.ring.newSet()}
+		for h, n := range t.on {
+			if h.at >= 0 {
+				t.file(h, n, true)
+			}
+		}
+	}
+	return t.sets
+}
