@@ -31,6 +31,12 @@ type Requirements struct {
 	Isolation Isolation      // when cut off from etcd
 }
 
+// Empty reports whether nothing is demanded.
+func (r *Requirements) Empty() bool {
+	return r.MachineID == "" && r.BootID == "" && len(r.MachineOf) == 0 && len(r.Metadata) == 0 &&
+		len(r.Conflicts) == 0 && len(r.Replaces) == 0 && !r.Global && r.Isolation == IsolationKeep
+}
+
 // placeholder stands for the instance where a template is checked. It is made
 // to pass as part of a name, as a number and as a machine's short id.
 const placeholder = "00000000"

@@ -26,19 +26,23 @@ type cluster struct {
 	shape   load.Shape
 	planner *planner.Planner
 	now     time.Time
-	placed  map[machine.ID]map[unit.Name]record.Spec
+	placed  map[machine.ID]map[unit.Name]struct{}
 	took    time.Duration // to place everything
+	cpu     time.Duration // of that, processor time; on a machine that others use as well, it tells more
 	plan    int           // decisions of that
 }
 
 // lead has a new planner place everything.
 func lead(shape load.Shape) *cluster {
 	c := &cluster{shape: shape, planner: planner.New(planner.Config{Grace: 30 * time.Second}),
-		now: time.Unix(1e9, 0), placed: map[machine.ID]map[unit.Name]record.Spec{}}
+		now: time.Unix(1e9, 0), placed: map[machine.ID]map[unit.Name]struct{}{}}
 	changes := shape.Snapshot()
 	runtime.GC()
-	plan, took := c.step(changes)
-	c.took, c.plan = took, len(plan.Decisions)
+	before := processor()
+	began := time.Now()
+	plan := c.planner.Step(c.now, changes)
+	c.took, c.cpu, c.plan = time.Since(began), processor()-before, len(plan.Decisions)
+	c.echo(plan.Decisions)
 	return c
 }
 
@@ -63,10 +67,10 @@ func (c *cluster) echo(decisions []planner.Decision) {
 			case planner.Place:
 				on := c.placed[d.Machine]
 				if on == nil {
-					on = map[unit.Name]record.Spec{}
+					on = map[unit.Name]struct{}{}
 					c.placed[d.Machine] = on
 				}
-				on[d.Unit] = d.Spec
+				on[d.Unit] = struct{}{}
 				changes = append(changes, record.PlacementChange{Key: d.Key, New: &d.Spec},
 					record.StateChange{Key: d.Key, New: &record.State{Spec: d.Spec, SystemdState: unit.SystemdState{Active: "active"}}})
 			case planner.Withdraw:
@@ -109,6 +113,7 @@ func caseAll(scale int) []row {
 	c := lead(shape)
 	rows := []row{
 		{Figure: "place " + shape.String(), Value: c.took.Seconds(), Unit: "s", Limit: 10},
+		{Figure: "the same in processor time", Value: c.cpu.Seconds(), Unit: "s", Limit: 10},
 		{Figure: "decisions a second", Value: float64(c.plan) / c.took.Seconds(), Unit: "/s", Limit: 100000, AtLeast: true},
 		{Figure: "decisions missing", Value: float64(shape.Decisions() - c.plan), Unit: "", Limit: 0},
 		{Figure: "peak memory, resident", Value: resident(), Unit: "MiB", Limit: 2048},
@@ -125,9 +130,17 @@ func (c *cluster) measureNothing() []row {
 	id := load.MachineID(c.shape.Machines / 2)
 	var key record.Key
 	var state record.State
-	for name, spec := range c.placed[id] {
-		key, state = record.Key{Machine: id, Unit: name}, record.State{Spec: spec}
+	for name := range c.placed[id] {
+		key = record.Key{Machine: id, Unit: name}
+		if _, told := name.Template(); told {
+			break
+		}
 	}
+	var t, n int
+	if _, err := fmt.Sscanf(string(key.Unit), "app%d@%d", &t, &n); err == nil {
+		state.File = unit.HashOf(c.shape.Text(t))
+	}
+	state.Target = unit.TargetLaunched
 	const rounds = 1000
 	changes := make([][]record.Change, rounds)
 	for i := range changes {
@@ -197,6 +210,7 @@ func casePlain(scale int) []row {
 	least, most := c.balance()
 	return []row{
 		{Figure: "place " + shape.String() + " without constraints", Value: c.took.Seconds(), Unit: "s", Limit: 10},
+		{Figure: "the same in processor time", Value: c.cpu.Seconds(), Unit: "s", Limit: 10},
 		{Figure: "units on a machine, most less fewest", Value: float64(most - least), Limit: 1},
 	}
 }
@@ -206,7 +220,8 @@ func casePlain(scale int) []row {
 func casePacked(scale int) []row {
 	shape := load.Shape{Templates: 100, Instances: 10000 / scale, Machines: 10000 / scale, Kind: load.Apart}
 	c := lead(shape)
-	rows := []row{{Figure: "fully packed: each template on every machine", Value: c.took.Seconds(), Unit: "s", Limit: 20}}
+	rows := []row{{Figure: "fully packed: each template on every machine", Value: c.took.Seconds(), Unit: "s", Limit: 20},
+		{Figure: "the same in processor time", Value: c.cpu.Seconds(), Unit: "s", Limit: 20}}
 	if c.plan != shape.Units() {
 		panic(fmt.Sprintf("%d decisions for %d units", c.plan, shape.Units()))
 	}
@@ -249,9 +264,9 @@ func caseSweep(scale int) []row {
 		plan := 0
 		for range max(1, min(20, 100000/shape.Units())) {
 			c := lead(shape)
-			best, plan = min(best, c.took), c.plan
+			best, plan = min(best, c.cpu), c.plan
 		}
-		rows = append(rows, row{Figure: "place " + shape.String(), Value: best.Seconds(), Unit: "s"},
+		rows = append(rows, row{Figure: "place " + shape.String() + ", processor time", Value: best.Seconds(), Unit: "s"},
 			row{Figure: "a decision", Value: micro(best) / float64(plan), Unit: "µs"})
 		x, y = append(x, math.Log(float64(plan))), append(y, math.Log(best.Seconds()))
 	}

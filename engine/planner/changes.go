@@ -56,16 +56,18 @@ func (p *Planner) setRecord(j *job, rec *record.Unit) {
 	if rec != nil {
 		r := *rec
 		j.rec, j.file = &r, p.refer(rec.File)
-		j.file.jobs[j] = struct{}{}
-	}
-	if old != nil {
-		if old != j.file {
-			delete(old.jobs, j)
-		}
-		p.unrefer(old)
 	}
 	if old != j.file {
+		if old != nil {
+			old.remove(j)
+		}
+		if j.file != nil {
+			j.file.add(j)
+		}
 		p.spoil(j)
+	}
+	if old != nil {
+		p.unrefer(old)
 	}
 	p.stir(j)
 	p.mark(j)
@@ -123,16 +125,16 @@ func (p *Planner) applyState(c record.StateChange) {
 			return
 		}
 		s := j.seats[i]
-		p.swapFile(true, s.state.File, false, "")
-		s.said, s.forgotten, s.state = false, false, record.State{}
+		p.swapFile(true, s.says.File, false, "")
+		s.said, s.forgotten, s.says, s.trouble = false, false, record.Spec{}, ""
 		p.markSeat(s)
 		p.touched(s)
 		return
 	}
 	s := p.seat(p.job(c.Unit), p.host(c.Machine))
-	same := s.said && !s.forgotten && s.state.Spec == c.New.Spec
-	p.swapFile(s.said, s.state.File, true, c.New.File)
-	s.said, s.forgotten, s.state = true, false, *c.New
+	same := s.said && !s.forgotten && s.says == c.New.Spec
+	p.swapFile(s.said, s.says.File, true, c.New.File)
+	s.said, s.forgotten, s.says, s.trouble = true, false, c.New.Spec, c.New.Error
 	if !same { // else only systemd's account of it changed
 		p.touched(s)
 		p.markSeat(s)
@@ -196,7 +198,7 @@ func (p *Planner) mark(j *job) {
 func (p *Planner) markAt(j *job, h *host) {
 	switch {
 	case j.global():
-		p.pairs = append(p.pairs, pair{j, h})
+		p.pairs = append(p.pairs, pair{job: j, host: h})
 	case !j.waiting:
 		p.mark(j)
 	case !j.full:
@@ -207,7 +209,7 @@ func (p *Planner) markAt(j *job, h *host) {
 
 func (p *Planner) markSeat(s *seat) {
 	if s.job.global() && !s.job.stale && !s.job.vanished {
-		p.pairs = append(p.pairs, pair{s.job, s.host})
+		p.pairs = append(p.pairs, pair{job: s.job, host: s.host})
 		return
 	}
 	p.mark(s.job)
@@ -224,6 +226,7 @@ func (p *Planner) enqueue(j *job) {
 type pair struct {
 	job  *job
 	host *host
+	rank int // of job, once it is known
 }
 
 func (x pair) hostID() machine.ID {

@@ -161,7 +161,7 @@ func (p *Planner) considerGlobal(j *job) {
 	}
 	for _, h := range p.hosts {
 		if h.live() {
-			p.pairs = append(p.pairs, pair{j, h})
+			p.pairs = append(p.pairs, pair{job: j, host: h})
 		}
 	}
 }
@@ -306,7 +306,8 @@ func (p *Planner) settleOn(j *job, h *host, sit situation, reason string) {
 // any case.
 func (p *Planner) situation(j *job) situation {
 	var sit situation
-	for _, s := range slices.Clone(j.seats) {
+	var few [4]*seat // seats may go meanwhile
+	for _, s := range append(few[:0], j.seats...) {
 		h := s.host
 		switch {
 		case !h.live():

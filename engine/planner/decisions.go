@@ -119,8 +119,10 @@ const (
 // draft collects a Step's decisions. A later decision on a key takes the place
 // of an earlier one: etcd refuses a transaction that writes a key twice.
 type draft struct {
+	step     int                   // counts up from 1
 	ranks    [rankCount][]Decision // entries that were replaced are nil
-	at       map[record.Key]draftSlot
+	slots    []draftSlot
+	orphans  map[record.Key]int // slots of seats that are no more
 	warnings []string
 }
 
@@ -133,28 +135,54 @@ type draftSlot struct {
 	spec        record.Spec
 }
 
-func newDraft() *draft { return &draft{at: map[record.Key]draftSlot{}} }
+func newDraft(step int) *draft { return &draft{step: step} }
 
 func (d *draft) add(rank int, x Decision) { d.ranks[rank] = append(d.ranks[rank], x) }
+
+// of gives the decision on a seat, or nil.
+func (d *draft) of(s *seat) *draftSlot {
+	if s.step == d.step {
+		return &d.slots[s.slot]
+	}
+	if i, ok := d.orphans[s.key()]; ok {
+		return &d.slots[i]
+	}
+	return nil
+}
+
+// orphan keeps the decision on a seat that is about to be dropped: another one
+// may come for the same key.
+func (d *draft) orphan(s *seat) {
+	if s.step != d.step {
+		return
+	}
+	if d.orphans == nil {
+		d.orphans = map[record.Key]int{}
+	}
+	d.orphans[s.key()] = s.slot
+}
 
 // seat makes the decision on a seat's schedule key. It must be called before
 // the seat is changed accordingly.
 func (d *draft) seat(s *seat, rank int, x Decision) {
-	slot := draftSlot{placed: s.placed, lost: s.lost, spec: s.spec}
-	if old, ok := d.at[s.key()]; ok {
-		d.ranks[old.rank][old.index] = nil
-		slot = old // what was before the first of them
+	slot := d.of(s)
+	if slot == nil {
+		s.step, s.slot = d.step, len(d.slots)
+		d.slots = append(d.slots, draftSlot{placed: s.placed, lost: s.lost, spec: s.spec})
+		slot = &d.slots[s.slot]
+	} else { // what was before the first of them
+		d.ranks[slot.rank][slot.index] = nil
 	}
 	slot.rank, slot.index = rank, len(d.ranks[rank])
-	d.at[s.key()] = slot
 	d.add(rank, x)
 }
 
 // cancel takes the decision on a seat back.
 func (d *draft) cancel(s *seat) {
-	slot := d.at[s.key()]
+	slot := d.of(s)
 	d.ranks[slot.rank][slot.index] = nil
-	delete(d.at, s.key())
+	s.step = 0
+	delete(d.orphans, s.key())
 }
 
 func (d *draft) warn(format string, args ...any) {
@@ -162,7 +190,11 @@ func (d *draft) warn(format string, args ...any) {
 }
 
 func (d *draft) plan(wake time.Time) Plan {
-	var all []Decision
+	n := 0
+	for _, list := range d.ranks {
+		n += len(list)
+	}
+	all := slices.Grow([]Decision(nil), n)
 	for _, list := range d.ranks {
 		list = slices.DeleteFunc(list, func(x Decision) bool { return x == nil })
 		// How units were looked at depends on the order in which things were

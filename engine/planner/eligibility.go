@@ -327,7 +327,7 @@ func (p *Planner) fitsOwn(j *job, h *host, m mode, why *refusals) bool {
 	switch {
 	case s == nil, s.counted == held, s.stray():
 		return true
-	case s.withdrawn() || s.said && s.state.Target == unit.TargetNone || s.forgotten:
+	case s.withdrawn() || s.said && s.says.Target == unit.TargetNone || s.forgotten:
 		if why != nil {
 			why.addf("it is being taken away from here first")
 		}

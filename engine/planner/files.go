@@ -16,7 +16,7 @@ type file struct {
 	// refs counts the records, placements and states that name the file: what
 	// a machine was told, or says, must stay readable.
 	refs int
-	jobs map[*job]struct{} // whose records name it
+	jobs []*job // whose records name it
 
 	vanished bool // text is known but its key is gone
 
@@ -34,10 +34,23 @@ func (p *Planner) refer(hash unit.Hash) *file {
 func (p *Planner) file(hash unit.Hash) *file {
 	f := p.files[hash]
 	if f == nil {
-		f = &file{hash: hash, jobs: map[*job]struct{}{}}
+		f = &file{hash: hash}
 		p.files[hash] = f
 	}
 	return f
+}
+
+func (f *file) add(j *job) {
+	j.fileAt = len(f.jobs)
+	f.jobs = append(f.jobs, j)
+}
+
+func (f *file) remove(j *job) {
+	last := len(f.jobs) - 1
+	x := f.jobs[last]
+	f.jobs[j.fileAt], x.fileAt = x, j.fileAt
+	f.jobs[last] = nil
+	f.jobs = f.jobs[:last]
 }
 
 func (p *Planner) unrefer(f *file) {
@@ -76,7 +89,7 @@ func (p *Planner) applyFile(c record.FileChange) {
 		return // a text never changes under its hash
 	}
 	f.text = c.Text
-	for j := range f.jobs {
+	for _, j := range f.jobs {
 		p.spoil(j)
 		p.mark(j)
 	}

@@ -19,10 +19,11 @@ type job struct {
 	rec      *record.Unit // nil: the cluster has no such unit, only traces of it
 	vanished bool         // rec is not nil, but its key is gone: to be restored
 
-	file   *file             // the text that rec names; nil if and only if rec is nil
-	req    unit.Requirements // of file; zero while reqErr is not nil
-	reqErr error             // why req is not known: nothing new is placed
-	stale  bool              // req and the patterns are to be read anew before the next look
+	file   *file              // the text that rec names; nil if and only if rec is nil
+	fileAt int                // index in file.jobs
+	req    *unit.Requirements // of file; never nil, and empty while reqErr is not nil
+	reqErr error              // why req is not known: nothing new is placed
+	stale  bool               // req and the patterns are to be read anew before the next look
 
 	class *class     // of req.Metadata; nil while file is
 	wants []*pattern // req.Conflicts
@@ -92,12 +93,16 @@ type seat struct {
 	// order: those before the last are old news when they come.
 	sent []record.Spec
 
-	said  bool // state is valid
-	state record.State
+	said    bool        // says and trouble are valid
+	says    record.Spec // what it has carried out; of systemd's account nothing depends
+	trouble string      // why it could not
 	// forgotten: said, but the state's key was deleted by us; it counts as
 	// nothing, except that the unit can't come back here before the deletion
 	// has been seen.
 	forgotten bool
+
+	// The Step that last decided on it, and which of its slots that is.
+	step, slot int
 
 	counted presence // as the tallies, loads and templates have it
 }
@@ -109,13 +114,13 @@ func (s *seat) withdrawn() bool { return s.placed && s.spec.Target == unit.Targe
 
 // acknowledged: the machine says that the unit is gone from it.
 func (s *seat) acknowledged() bool {
-	return s.said && !s.forgotten && s.state.Target == unit.TargetNone
+	return s.said && !s.forgotten && s.says.Target == unit.TargetNone
 }
 
 // stray: the machine runs it without having been told.
 func (s *seat) stray() bool { return !s.placed && s.runs() }
 
-func (s *seat) runs() bool { return s.said && !s.forgotten && s.state.Target.Wanted() }
+func (s *seat) runs() bool { return s.said && !s.forgotten && s.says.Target.Wanted() }
 
 func (s *seat) presence() presence {
 	switch {
@@ -153,7 +158,7 @@ func (h *host) open() bool { return h.live() && !h.rec.Leaving && !h.over.Cordon
 func (p *Planner) job(name unit.Name) *job {
 	j := p.jobs[name]
 	if j == nil {
-		j = &job{name: name, ring: hashOf(string(name))}
+		j = &job{name: name, ring: hashOf(string(name)), req: p.nothing}
 		if t, ok := name.Template(); ok {
 			j.template = p.template(t)
 		}
@@ -233,6 +238,7 @@ func (p *Planner) touched(s *seat) {
 		}
 	}
 	if !s.placed && !s.said {
+		p.out.orphan(s)
 		if i, ok := s.job.search(s.host.id); ok {
 			s.job.seats = slices.Delete(s.job.seats, i, i+1)
 		}

@@ -54,8 +54,9 @@ type Planner struct {
 	postponed map[*job]time.Time
 	nextDue   time.Time // no later than the earliest of postponed; zero if that is empty
 
-	now time.Time
-	out *draft
+	now     time.Time
+	out     *draft
+	nothing *unit.Requirements // of all units that demand nothing
 }
 
 // New makes a planner that knows nothing yet. Feed it a snapshot with its
@@ -78,7 +79,8 @@ func New(cfg Config) *Planner {
 		waiting:     map[*job]struct{}{},
 		hunters:     map[*job]struct{}{},
 		postponed:   map[*job]time.Time{},
-		out:         newDraft(),
+		out:         newDraft(1),
+		nothing:     &unit.Requirements{},
 	}
 	p.patterns = newPatterns(n, &p.classes.ring)
 	return p
@@ -103,9 +105,12 @@ func (p *Planner) Observe(changes []record.Change) {
 // gone is lost at once: the caller has made sure that its lease is.
 func (p *Planner) Step(now time.Time, changes []record.Change) Plan {
 	p.now = now
-	p.out = newDraft()
+	p.out = newDraft(p.out.step + 1)
 	before := p.live
 	p.deserted = before == 0
+	if len(p.jobs) == 0 {
+		p.expectUnits(changes)
+	}
 	for _, c := range changes {
 		p.apply(c)
 	}
@@ -124,6 +129,19 @@ func (p *Planner) Step(now time.Time, changes []record.Change) Plan {
 	p.restoreFiles()
 	p.collectFiles()
 	return p.out.plan(p.nextDue)
+}
+
+// expectUnits makes room for a snapshot's units.
+func (p *Planner) expectUnits(changes []record.Change) {
+	n := 0
+	for _, c := range changes {
+		if _, ok := c.(record.UnitChange); ok {
+			n++
+		}
+	}
+	if n > 0 {
+		p.jobs = make(map[unit.Name]*job, n)
+	}
 }
 
 // expect gives every absent machine that holds units the time to come back.
@@ -219,20 +237,23 @@ func (p *Planner) run() {
 // those with Replaces, for others must make way for them.
 func (p *Planner) order(batch []pair) {
 	ranks := map[*job]int{}
-	for _, x := range batch {
-		p.rank(x.job, ranks)
+	for i := range batch {
+		batch[i].rank = p.rank(batch[i].job, ranks)
 	}
 	slices.SortFunc(batch, func(a, b pair) int {
 		if a.job == b.job {
 			return cmp.Compare(a.hostID(), b.hostID())
 		}
-		return cmp.Or(cmp.Compare(ranks[a.job], ranks[b.job]), byName(a.job, b.job))
+		return cmp.Or(cmp.Compare(a.rank, b.rank), byName(a.job, b.job))
 	})
 }
 
 // rank gives the place of a unit in the order. Those that demand nothing,
 // nearly all, are not in ranks.
 func (p *Planner) rank(j *job, ranks map[*job]int) int {
+	if j.wanted() && len(j.takes) == 0 && len(j.req.MachineOf) == 0 {
+		return 0
+	}
 	if r, ok := ranks[j]; ok {
 		return r
 	}
@@ -243,8 +264,6 @@ func (p *Planner) rank(j *job, ranks map[*job]int) int {
 		return -2
 	case len(j.takes) > 0:
 		r = -1
-	case len(j.req.MachineOf) == 0:
-		return 0
 	}
 	if p.inCircle(j) { // no order among those
 		ranks[j] = r

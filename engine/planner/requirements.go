@@ -44,7 +44,9 @@ func (p *Planner) reread(j *job) {
 
 // tie makes requirements the unit's own, in all indexes.
 func (p *Planner) tie(j *job, req unit.Requirements) {
-	j.req = req
+	if !req.Empty() {
+		j.req = &req
+	}
 	j.class = p.classes.use(req.Metadata)
 	j.wants = p.patterns.tie(j, conflicts, req.Conflicts)
 	j.takes = p.patterns.tie(j, replaces, req.Replaces)
@@ -72,7 +74,7 @@ func (p *Planner) untie(j *job) {
 	}
 	p.classes.leave(j.class)
 	j.class = nil
-	j.wants, j.takes, j.req, j.reqErr = nil, nil, unit.Requirements{}, nil
+	j.wants, j.takes, j.req, j.reqErr = nil, nil, p.nothing, nil
 }
 
 // wakeAll has everybody look again whom these patterns may have kept away from

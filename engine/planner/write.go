@@ -56,7 +56,7 @@ func (p *Planner) rewrite(s *seat) {
 
 // withdraw tells a machine to stop a unit and to forget it.
 func (p *Planner) withdraw(s *seat, reason string) {
-	if slot, ok := p.out.at[s.key()]; ok && slot.rank == rankPlace && !slot.placed && !s.said {
+	if slot := p.out.of(s); slot != nil && slot.rank == rankPlace && !slot.placed && !s.said {
 		p.undo(s)
 		return
 	}
@@ -71,12 +71,13 @@ func (p *Planner) undo(s *seat) {
 	j := s.job
 	p.mark(j)
 	for _, old := range slices.Clone(j.seats) {
-		slot, ok := p.out.at[old.key()]
-		if ok && !old.host.live() && slot.rank == rankWithdraw {
+		slot := p.out.of(old)
+		if slot != nil && !old.host.live() && slot.rank == rankWithdraw {
+			was := *slot
 			p.out.cancel(old)
 			old.sent = old.sent[:len(old.sent)-1]
-			p.setSpec(old, slot.spec)
-			old.lost = slot.lost
+			p.setSpec(old, was.spec)
+			old.lost = was.lost
 		}
 	}
 	p.out.cancel(s)
