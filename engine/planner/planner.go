@@ -232,6 +232,13 @@ func (p *Planner) run() {
 	}
 }
 
+// Ranks of units that have to do with no others: those that can't go everywhere
+// first, so that the rest makes up for where they had to go.
+const (
+	rankChoosy = 1<<30 + iota
+	rankFree
+)
+
 // order sorts units so that each is looked at after those that it follows: it
 // must know where they are. Among them, those that only leave come first, then
 // those with Replaces, for others must make way for them.
@@ -248,11 +255,17 @@ func (p *Planner) order(batch []pair) {
 	})
 }
 
-// rank gives the place of a unit in the order. Those that demand nothing,
-// nearly all, are not in ranks.
+// rank gives the place of a unit in the order. Those that have to do with no
+// others, nearly all, are not in ranks.
 func (p *Planner) rank(j *job, ranks map[*job]int) int {
 	if j.wanted() && len(j.takes) == 0 && len(j.req.MachineOf) == 0 {
-		return 0
+		switch {
+		case j.req.Global, len(j.wants) > 0, len(j.known) > 0, len(p.followers) > 0 && len(p.followers[j.name]) > 0:
+			return 0
+		case j.req.Empty():
+			return rankFree
+		}
+		return rankChoosy
 	}
 	if r, ok := ranks[j]; ok {
 		return r
