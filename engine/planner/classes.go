@@ -114,8 +114,9 @@ func (c *class) rebuild() {
 
 // update moves a machine to where it belongs now.
 func (c *class) update(at int32) {
+	c.ring.updates++
 	is := int32(-1)
-	if h := c.ring.hosts[at]; h != nil && h.open() && c.allowed.has(at) {
+	if h := c.ring.hosts[at]; h != nil && h.open && c.allowed.has(at) {
 		is = int32(h.load)
 	}
 	was := c.load[at]
@@ -195,7 +196,7 @@ func (p *Planner) reopen(h *host) {
 	if h.live() {
 		h.meta = h.over.Apply(h.rec.Metadata)
 	}
-	if h.open() {
+	if h.open = h.live() && !h.rec.Leaving && !h.over.Cordoned; h.open {
 		p.classes.ring.join(h)
 	}
 	if !maps.Equal(was, h.meta) {

@@ -167,7 +167,7 @@ func (p *Planner) considerGlobal(j *job) {
 }
 
 func (p *Planner) globalOn(j *job, h *host) {
-	s := h.seats[j]
+	s := j.on(h)
 	if !h.live() {
 		if s != nil && s.lost {
 			p.rewrite(s) // it will be wanted when the machine is back

@@ -199,11 +199,53 @@ func (d *draft) plan(wake time.Time) Plan {
 		list = slices.DeleteFunc(list, func(x Decision) bool { return x == nil })
 		// How units were looked at depends on the order in which things were
 		// told; what was decided doesn't.
-		slices.SortFunc(list, byKey)
-		all = append(all, list...)
+		all = append(all, sortRuns(list)...)
 	}
 	slices.Sort(d.warnings)
 	return Plan{Decisions: all, Wake: wake, Warnings: d.warnings}
+}
+
+// sortRuns sorts decisions that were made in order, for the most part: each
+// pass over what was marked makes a few ascending runs.
+func sortRuns(list []Decision) []Decision {
+	var ends []int
+	for i := range list {
+		if i > 0 && byKey(list[i-1], list[i]) > 0 {
+			ends = append(ends, i)
+		}
+	}
+	if len(ends) > 64 {
+		slices.SortFunc(list, byKey)
+		return list
+	}
+	ends = append(ends, len(list))
+	for len(ends) > 1 {
+		out := make([]Decision, 0, len(list))
+		var merged []int
+		from := 0
+		for i := 0; i < len(ends); i += 2 {
+			if i+1 == len(ends) {
+				out = append(out, list[from:]...)
+			} else {
+				out = merge(out, list[from:ends[i]], list[ends[i]:ends[i+1]])
+				from = ends[i+1]
+			}
+			merged = append(merged, len(out))
+		}
+		list, ends = out, merged
+	}
+	return list
+}
+
+func merge(out, a, b []Decision) []Decision {
+	for len(a) > 0 && len(b) > 0 {
+		if byKey(a[0], b[0]) <= 0 {
+			out, a = append(out, a[0]), a[1:]
+		} else {
+			out, b = append(out, b[0]), b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
 }
 
 // byKey orders decisions of one kind by the keys that they write.

@@ -29,6 +29,7 @@ func (r *refusals) addf(format string, args ...any) {
 // fits asks every filter whether the unit may be on the machine. With why it
 // asks them all, so that a person gets all reasons at once.
 func (p *Planner) fits(j *job, h *host, m mode, why *refusals) bool {
+	p.work.looks++
 	ok := true
 	for _, f := range [...]func(*job, *host, mode, *refusals) bool{
 		p.fitsPresence, p.fitsIdentity, p.fitsMetadata, p.fitsLeaders, p.fitsConflicts, p.fitsReplaced, p.fitsReplacing, p.fitsOwn,
@@ -50,6 +51,8 @@ func (p *Planner) suits(j *job, h *host) bool {
 
 func (p *Planner) fitsPresence(_ *job, h *host, m mode, why *refusals) bool {
 	switch {
+	case h.open:
+		return true
 	case !h.live():
 		if why != nil {
 			why.addf("absent: the machine is not in the cluster")
@@ -116,7 +119,7 @@ func (p *Planner) fitsLeaders(j *job, h *host, _ mode, why *refusals) bool {
 	for _, name := range j.req.MachineOf {
 		leader := p.jobs[name]
 		if leader != nil {
-			if s := h.seats[leader]; s != nil && s.counted == held {
+			if s := leader.on(h); s != nil && s.counted == held {
 				continue
 			}
 		}
@@ -155,7 +158,7 @@ func (p *Planner) whereabouts(name unit.Name, j *job) string {
 // the one whose file says so leaves (see disturb). One that is placed and has
 // yet to start must wait for those that are leaving as well.
 func (p *Planner) fitsConflicts(j *job, h *host, m mode, why *refusals) bool {
-	if s := h.seats[j]; m == stay && s != nil && !s.runs() {
+	if s := j.on(h); m == stay && s != nil && !s.runs() {
 		return p.fitsOwnConflicts(j, h, enter, why)
 	}
 	ok := p.fitsOwnConflicts(j, h, m, why)
@@ -168,7 +171,7 @@ func (p *Planner) fitsConflicts(j *job, h *host, m mode, why *refusals) bool {
 // fitsOwnConflicts: nothing here may be what the unit's file names.
 func (p *Planner) fitsOwnConflicts(j *job, h *host, m mode, why *refusals) bool {
 	ok := true
-	own := h.seats[j].in(m)
+	own := j.on(h).in(m)
 	for _, g := range j.wants {
 		n := g.at[h].covered.in(m)
 		if n == 0 || n == own && slices.Contains(j.known, g) {
@@ -190,7 +193,7 @@ func (p *Planner) fitsOwnConflicts(j *job, h *host, m mode, why *refusals) bool 
 // name the unit.
 func (p *Planner) fitsOthersConflicts(j *job, h *host, m mode, why *refusals) bool {
 	ok := true
-	own := h.seats[j].in(m)
+	own := j.on(h).in(m)
 	for _, g := range inOrder(j.known, why) {
 		n := g.at[h].authors.in(m)
 		if g.relation != conflicts || n == 0 || n == own && slices.Contains(j.wants, g) {
@@ -221,7 +224,7 @@ func (p *Planner) fitsOthersConflicts(j *job, h *host, m mode, why *refusals) bo
 // one stays: those with a Conflicts for it, and those that it replaces.
 func (p *Planner) disturb(j *job, h *host) {
 	p.evict(j, h)
-	own := h.seats[j].in(stay)
+	own := j.on(h).in(stay)
 	for _, g := range j.known {
 		n := g.at[h].authors.in(stay)
 		if g.relation != conflicts || n == 0 || n == own && slices.Contains(j.wants, g) {
@@ -253,7 +256,7 @@ func (h *host) claimants() []*job {
 // the machine. That keeps a unit that was replaced from coming back.
 func (p *Planner) fitsReplaced(j *job, h *host, _ mode, why *refusals) bool {
 	ok := true
-	own := h.seats[j].in(stay)
+	own := j.on(h).in(stay)
 	for _, g := range inOrder(j.known, why) {
 		if g.relation != replaces {
 			continue
@@ -290,7 +293,7 @@ func (p *Planner) fitsReplacing(j *job, h *host, m mode, why *refusals) bool {
 		return true
 	}
 	ok := true
-	own := h.seats[j].in(m)
+	own := j.on(h).in(m)
 	for _, g := range j.takes {
 		n := g.at[h].covered.in(m)
 		if n == 0 || n == own && slices.Contains(j.known, g) {
@@ -323,7 +326,7 @@ func (p *Planner) fitsOwn(j *job, h *host, m mode, why *refusals) bool {
 	if m == stay {
 		return true
 	}
-	s := h.seats[j]
+	s := j.on(h)
 	switch {
 	case s == nil, s.counted == held, s.stray():
 		return true

@@ -72,7 +72,7 @@ func (p *Planner) explain(j *job) Explanation {
 func (p *Planner) verdict(j *job, h *host) Verdict {
 	v := Verdict{ID: h.id, Hostname: h.rec.Hostname}
 	m := enter
-	if s := h.seats[j]; s != nil && s.counted == held {
+	if s := j.on(h); s != nil && s.counted == held {
 		m, v.Placed = stay, true
 	} else if len(j.takes) > 0 {
 		if _, ok := p.prey(j, h); ok {

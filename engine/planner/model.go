@@ -61,6 +61,20 @@ func (j *job) search(id machine.ID) (int, bool) {
 	})
 }
 
+// on gives the unit's seat on a machine, or nil. Hardly a unit has more than one
+// or two: the machines' own index is for those that do.
+func (j *job) on(h *host) *seat {
+	if len(j.seats) > 4 {
+		return h.seats[j]
+	}
+	for _, s := range j.seats {
+		if s.host == h {
+			return s
+		}
+	}
+	return nil
+}
+
 // held gives the seats on live machines that the unit is placed in.
 func (j *job) held() []*seat {
 	var out []*seat
@@ -146,14 +160,12 @@ type host struct {
 	// machine that is live, or known to be lost.
 	missing time.Time
 
+	open bool  // new units may be placed here
 	at   int32 // its position on the ring; -1: none yet
 	load int   // seats that are held
 }
 
 func (h *host) live() bool { return h.rec != nil }
-
-// open: new units may be placed here.
-func (h *host) open() bool { return h.live() && !h.rec.Leaving && !h.over.Cordoned }
 
 func (p *Planner) job(name unit.Name) *job {
 	j := p.jobs[name]

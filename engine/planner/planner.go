@@ -57,6 +57,13 @@ type Planner struct {
 	now     time.Time
 	out     *draft
 	nothing *unit.Requirements // of all units that demand nothing
+	work    work
+}
+
+// work counts what was done, for the tests that prove how much that is.
+type work struct {
+	looks      int // at a machine, for a unit
+	considered int // units, or global units on a machine
 }
 
 // New makes a planner that knows nothing yet. Feed it a snapshot with its
@@ -223,11 +230,15 @@ func (p *Planner) run() {
 		for i, x := range batch {
 			switch {
 			case x.job.gone, i > 0 && x == batch[i-1]:
+				continue
+			case x.host == nil && !x.job.full && len(x.job.opened) == 0:
+				continue // looked at already, after it was marked again
 			case x.host == nil:
 				p.consider(x.job)
 			default:
 				p.considerAt(x.job, x.host)
 			}
+			p.work.considered++
 		}
 	}
 }

@@ -21,6 +21,7 @@ type ring struct {
 	// without the first dropped ones.
 	changes []int32
 	dropped int
+	updates int // machines that classes looked at again, ever
 }
 
 // join gives a machine a position before the next search.

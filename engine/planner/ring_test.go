@@ -94,7 +94,7 @@ func TestClassesFollow(t *testing.T) {
 				}
 				for _, h := range p.hosts {
 					load, in := got[h]
-					if should := h.open() && c.allows(h); should != in || in && load != h.load {
+					if should := h.open && c.allows(h); should != in || in && load != h.load {
 						t.Fatalf("%s with load %d: in the class: %v, with load %d", short(h.id), h.load, in, load)
 					}
 					delete(got, h)
