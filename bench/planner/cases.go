@@ -43,6 +43,7 @@ func lead(shape load.Shape) *cluster {
 	plan := c.planner.Step(c.now, changes)
 	c.took, c.cpu, c.plan = time.Since(began), processor()-before, len(plan.Decisions)
 	c.echo(plan.Decisions)
+	afterPlacing()
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -44,11 +45,32 @@ func main() {
 	one := flag.String("case", "", "run one case in this process: all, plain, packed, nowhere or sweep")
 	scale := flag.Int("scale", 1, "divide the million units and the ten thousand machines by this")
 	cpu := flag.String("cpuprofile", "", "with -case: write a CPU profile to this file")
+	mem := flag.String("memprofile", "", "with -case: write what is in memory after placing everything to this file")
 	asJSON := flag.Bool("json", false, "print rows as JSON")
 	flag.Parse()
+	if *mem != "" {
+		runtime.MemProfileRate = 16 << 10
+		afterPlacing = func() { writeHeap(*mem) }
+	}
 	if err := run(*one, *scale, *cpu, *asJSON); err != nil {
 		fmt.Fprintln(os.Stderr, "planner:", err)
 		os.Exit(1)
+	}
+}
+
+// afterPlacing is called when a case has placed everything.
+var afterPlacing = func() {}
+
+// writeHeap writes what is in memory.
+func writeHeap(to string) {
+	f, err := os.Create(to)
+	if err != nil {
+		panic(err)
+	}
+	defer f.Close()
+	runtime.GC()
+	if err := pprof.WriteHeapProfile(f); err != nil {
+		panic(err)
 	}
 }
 
