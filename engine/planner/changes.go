@@ -56,6 +56,7 @@ func (p *Planner) setRecord(j *job, rec *record.Unit) {
 	if rec != nil {
 		r := *rec
 		j.rec, j.file = &r, p.refer(rec.File)
+		r.File = j.file.hash // all units of a file share one copy of it
 	}
 	if old != j.file {
 		if old != nil {
@@ -102,14 +103,14 @@ func (p *Planner) applyPlacement(c record.PlacementChange) {
 
 // setSpec records what a machine is told.
 func (p *Planner) setSpec(s *seat, spec record.Spec) {
-	p.swapFile(s.placed, s.spec.File, spec.File != "", spec.File)
+	p.swapFile(s.job, s.spec.File, spec.File)
 	s.placed, s.lost, s.spec = true, false, spec
 	p.touched(s)
 }
 
 // clearSpec records that a machine is told nothing any more.
 func (p *Planner) clearSpec(s *seat) {
-	p.swapFile(s.placed, s.spec.File, false, "")
+	p.swapFile(s.job, s.spec.File, "")
 	s.placed, s.lost, s.spec, s.sent = false, false, record.Spec{}, nil
 	p.touched(s)
 }
@@ -125,16 +126,20 @@ func (p *Planner) applyState(c record.StateChange) {
 			return
 		}
 		s := j.seats[i]
-		p.swapFile(true, s.says.File, false, "")
+		p.swapFile(s.job, s.says.File, "")
 		s.said, s.forgotten, s.says, s.trouble = false, false, record.Spec{}, ""
 		p.markSeat(s)
 		p.touched(s)
 		return
 	}
 	s := p.seat(p.job(c.Unit), p.host(c.Machine))
-	same := s.said && !s.forgotten && s.says == c.New.Spec
-	p.swapFile(s.said, s.says.File, true, c.New.File)
-	s.said, s.forgotten, s.says, s.trouble = true, false, c.New.Spec, c.New.Error
+	says := c.New.Spec
+	if says == s.spec {
+		says = s.spec // one copy of its strings is enough
+	}
+	same := s.said && !s.forgotten && s.says == says
+	p.swapFile(s.job, s.says.File, says.File)
+	s.said, s.forgotten, s.says, s.trouble = true, false, says, c.New.Error
 	if !same { // else only systemd's account of it changed
 		p.touched(s)
 		p.markSeat(s)

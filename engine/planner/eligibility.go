@@ -230,7 +230,8 @@ func (p *Planner) disturb(j *job, h *host) {
 		if g.relation != conflicts || n == 0 || n == own && slices.Contains(j.wants, g) {
 			continue
 		}
-		for o, s := range h.seats {
+		for _, s := range h.seats {
+			o := s.job
 			if o != j && s.counted == held && slices.Contains(o.wants, g) {
 				p.markAt(o, h)
 			}
@@ -378,10 +379,7 @@ func (s *seat) verb() string {
 
 // sorted gives the machine's seats in the order of the units' names.
 func (h *host) sorted() []*seat {
-	out := make([]*seat, 0, len(h.seats))
-	for _, s := range h.seats {
-		out = append(out, s)
-	}
+	out := slices.Clone(h.seats)
 	slices.SortFunc(out, func(a, b *seat) int { return byName(a.job, b.job) })
 	return out
 }

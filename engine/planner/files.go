@@ -60,13 +60,25 @@ func (p *Planner) unrefer(f *file) {
 }
 
 // swapFile moves a reference from one file to another; an empty hash is none.
-func (p *Planner) swapFile(had bool, old unit.Hash, has bool, is unit.Hash) {
-	if has && is != "" {
-		p.refer(is)
+func (p *Planner) swapFile(j *job, old, is unit.Hash) {
+	if is == old {
+		return
 	}
-	if had && old != "" {
-		p.unrefer(p.file(old))
+	if is != "" {
+		j.fileOf(p, is).refs++
 	}
+	if old != "" {
+		p.unrefer(j.fileOf(p, old))
+	}
+}
+
+// fileOf is Planner.file, which hardly ever is another than that of the unit's
+// record.
+func (j *job) fileOf(p *Planner, hash unit.Hash) *file {
+	if j.file != nil && j.file.hash == hash {
+		return j.file
+	}
+	return p.file(hash)
 }
 
 func (p *Planner) applyFile(c record.FileChange) {

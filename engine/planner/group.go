@@ -75,7 +75,8 @@ func (p *Planner) fitsAmong(m *job, h *host, group map[*job]struct{}) bool {
 		return true
 	}
 	// Something keeps it away: see whether that is one of the group.
-	for o, s := range h.seats {
+	for _, s := range h.seats {
+		o := s.job
 		if _, ok := group[o]; ok || s.counted == away {
 			continue
 		}

@@ -62,10 +62,13 @@ func (j *job) search(id machine.ID) (int, bool) {
 }
 
 // on gives the unit's seat on a machine, or nil. Hardly a unit has more than one
-// or two: the machines' own index is for those that do.
+// or two.
 func (j *job) on(h *host) *seat {
 	if len(j.seats) > 4 {
-		return h.seats[j]
+		if i, ok := j.search(h.id); ok {
+			return j.seats[i]
+		}
+		return nil
 	}
 	for _, s := range j.seats {
 		if s.host == h {
@@ -97,8 +100,9 @@ const (
 
 // seat is one unit on one machine: what the machine is told, and what it says.
 type seat struct {
-	job  *job
-	host *host
+	job   *job
+	host  *host
+	index int // in host.seats
 
 	placed bool        // spec is valid
 	spec   record.Spec // as it will be in etcd once all that was decided is committed
@@ -153,7 +157,7 @@ type host struct {
 	rec   *machine.Machine // nil while it is absent
 	over  record.Overrides
 	meta  map[string]string // rec's metadata with over applied
-	seats map[*job]*seat
+	seats []*seat           // in no order
 	// claims are the units that wait for others to make way for them here.
 	claims map[*job]struct{}
 	// missing: absent, but not to be given up before that time. Zero for a
@@ -196,7 +200,7 @@ func (p *Planner) dropJob(j *job) {
 func (p *Planner) host(id machine.ID) *host {
 	h := p.hosts[id]
 	if h == nil {
-		h = &host{id: id, ring: hashOf(string(id)), at: -1, seats: map[*job]*seat{}, claims: map[*job]struct{}{}}
+		h = &host{id: id, ring: hashOf(string(id)), at: -1, claims: map[*job]struct{}{}}
 		p.hosts[id] = h
 		short := id.Short()
 		p.short[short] = append(p.short[short], h)
@@ -226,8 +230,17 @@ func (p *Planner) seat(j *job, h *host) *seat {
 	}
 	s := &seat{job: j, host: h}
 	j.seats = slices.Insert(j.seats, i, s)
-	h.seats[j] = s
+	s.index = len(h.seats)
+	h.seats = append(h.seats, s)
 	return s
+}
+
+func (h *host) dropSeat(s *seat) {
+	last := len(h.seats) - 1
+	x := h.seats[last]
+	h.seats[s.index], x.index = x, s.index
+	h.seats[last] = nil
+	h.seats = h.seats[:last]
 }
 
 // touched must be called after anything changed in a seat: it keeps the
@@ -254,7 +267,7 @@ func (p *Planner) touched(s *seat) {
 		if i, ok := s.job.search(s.host.id); ok {
 			s.job.seats = slices.Delete(s.job.seats, i, i+1)
 		}
-		delete(s.host.seats, s.job)
+		s.host.dropSeat(s)
 		p.markSeat(s)
 		p.dropHost(s.host)
 	}

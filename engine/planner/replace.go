@@ -44,7 +44,8 @@ func (p *Planner) replacesBack(v, j *job) bool {
 // prey gives the seats on a machine whose units this one replaces, unless one
 // of them can't be replaced by it.
 func (p *Planner) prey(j *job, h *host) (seats []*seat, ok bool) {
-	for v, s := range h.seats {
+	for _, s := range h.seats {
+		v := s.job
 		if s.counted == away || !j.replacesUnit(v) {
 			continue
 		}
@@ -129,7 +130,8 @@ func (p *Planner) evict(j *job, h *host) {
 		if g.at[h].covered[held] == 0 {
 			continue
 		}
-		for v, s := range h.seats {
+		for _, s := range h.seats {
+			v := s.job
 			if v != j && s.counted == held && slices.Contains(v.known, g) {
 				p.markAt(v, h)
 			}
