@@ -190,16 +190,23 @@ func (c *cluster) measureLost() []row {
 		_, t := c.lose(load.MachineID(i * c.shape.Machines / (rounds + 1)))
 		took = append(took, t)
 	}
-	var ids []machine.ID
-	for i := range c.shape.Machines / 100 {
-		ids = append(ids, load.MachineID(i*100+50))
+	var many, cpu []time.Duration
+	decisions := 0
+	for round := range 9 {
+		var ids []machine.ID
+		for i := range c.shape.Machines / 100 {
+			ids = append(ids, load.MachineID(i*100+10*round+5))
+		}
+		before := processor()
+		plan, t := c.lose(ids...)
+		many, cpu, decisions = append(many, t), append(cpu, processor()-before), len(plan.Decisions)
 	}
-	plan, many := c.lose(ids...)
 	return []row{
 		{Figure: "one machine lost, median", Value: milli(quantile(took, 0.5)), Unit: "ms", Limit: 5},
 		{Figure: "one machine lost, worst of 20", Value: milli(slices.Max(took)), Unit: "ms", Limit: 5},
-		{Figure: "1% of the machines lost", Value: milli(many), Unit: "ms", Limit: 150},
-		{Figure: "decisions of that", Value: float64(len(plan.Decisions))},
+		{Figure: "1% of the machines lost, median of 9", Value: milli(quantile(many, 0.5)), Unit: "ms", Limit: 150},
+		{Figure: "the same in processor time, echo included", Value: milli(quantile(cpu, 0.5)), Unit: "ms"},
+		{Figure: "decisions of that", Value: float64(decisions)},
 	}
 }
 
