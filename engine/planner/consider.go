@@ -306,8 +306,8 @@ func (p *Planner) settleOn(j *job, h *host, sit situation, reason string) {
 // any case.
 func (p *Planner) situation(j *job) situation {
 	var sit situation
-	var few [4]*seat // seats may go meanwhile
-	for _, s := range append(few[:0], j.seats...) {
+	var buf [4]*seat // seats may go meanwhile
+	for _, s := range append(buf[:0], j.seats...) {
 		h := s.host
 		switch {
 		case !h.live():

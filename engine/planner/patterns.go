@@ -207,7 +207,7 @@ func (g *pattern) file(at int32, t tally) {
 
 // refresh brings the sets up to date; false if the machines are few.
 func (g *pattern) refresh() bool {
-	if len(g.at) <= few {
+	if len(g.at) <= g.ring.few {
 		g.authorsOn, g.coveredOn = nil, nil
 		return false
 	}

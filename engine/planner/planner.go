@@ -89,6 +89,7 @@ func New(cfg Config) *Planner {
 		out:         newDraft(1),
 		nothing:     &unit.Requirements{},
 	}
+	p.classes.ring.few = fewMachines
 	p.patterns = newPatterns(n, &p.classes.ring)
 	return p
 }

@@ -127,13 +127,20 @@ func TestTies(t *testing.T) {
 
 // TestSearch compares the choice with one that looks at every machine.
 func TestSearch(t *testing.T) {
+	for _, few := range []int{0, 3, fewMachines} {
+		t.Run(fmt.Sprintf("sets of more than %d", few), func(t *testing.T) { testSearch(t, few) })
+	}
+}
+
+func testSearch(t *testing.T, few int) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	s := newSim()
+	s.planner.classes.ring.few = few
 	for i := range 60 {
 		s.machine(machine.Machine{ID: id(fmt.Sprintf("%02d", i+10)), Metadata: map[string]string{
 			"zone": fmt.Sprint(i % 3), "odd": fmt.Sprint(i % 2)}})
 	}
-	texts := []string{"", "MachineMetadata=zone=1", "MachineMetadata=odd=1\nMachineMetadata=zone!=0", "Conflicts=%p@*"}
+	texts := []string{"", "MachineMetadata=zone=1", "MachineMetadata=odd=1\nMachineMetadata=zone!=0", "Conflicts=%p@*", "Conflicts=%p@*\nMachineMetadata=zone=1"}
 	for i := range 400 {
 		name := unit.Name(fmt.Sprintf("t%d@%d.service", rng.IntN(12), i))
 		s.submit(name, "launched", "[X-Fleet]\n"+texts[rng.IntN(len(texts))]+"\n")

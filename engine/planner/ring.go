@@ -17,6 +17,10 @@ type ring struct {
 	joined     []*host // to be given a position
 	forgotten  int     // positions that hold nobody
 
+	// few is how many machines are gone through one by one; more are kept as
+	// sets, by whom it concerns.
+	few int
+
 	// changes are the positions whose load or openness changed, oldest first,
 	// without the first dropped ones.
 	changes []int32
@@ -96,6 +100,9 @@ func (r *ring) from(place uint64) int {
 }
 
 func (r *ring) newSet() set { return make(set, (len(r.hosts)+63)/64) }
+
+// fewMachines is ring.few: to go through so many costs what a set costs.
+const fewMachines = 32
 
 // set is a set of machines, by position. A nil one is empty.
 type set []uint64

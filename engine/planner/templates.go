@@ -2,9 +2,6 @@ package planner
 
 import "github.com/fleet-project/fleet/unit"
 
-// few is how many machines are gone through one by one; more are kept as sets.
-const few = 32
-
 // template counts the instances of one template on the machines, so that they
 // can be spread.
 type template struct {
@@ -54,7 +51,7 @@ func (t *template) file(h *host, n int32, in bool) {
 
 // refresh gives the sets; nil if the machines are few.
 func (t *template) refresh() []set {
-	if len(t.on) <= few {
+	if len(t.on) <= t.ring.few {
 		t.sets = nil
 		return nil
 	}

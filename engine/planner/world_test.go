@@ -66,8 +66,15 @@ type world struct {
 	vanished map[record.Key]record.Spec
 }
 
+// newTwin gives a planner that keeps even few machines as sets.
+func newTwin() *Planner {
+	p := New(Config{Grace: grace})
+	p.classes.ring.few = 0
+	return p
+}
+
 func newWorld(t *rapid.T, late bool) *world {
-	w := &world{sim: newSim(), t: t, twin: New(Config{Grace: grace}), late: late, wasLate: late, planned: oracle{record.NewView()}, texts: map[unit.Hash]string{}, vanished: map[record.Key]record.Spec{}}
+	w := &world{sim: newSim(), t: t, twin: newTwin(), late: late, wasLate: late, planned: oracle{record.NewView()}, texts: map[unit.Hash]string{}, vanished: map[record.Key]record.Spec{}}
 	w.begin = w.judgeBegin
 	w.byHand = rapid.Bool().Draw(t, "by hand")
 	for _, h := range someHosts[:rapid.IntRange(1, 3).Draw(t, "hosts")] {
@@ -177,7 +184,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			w.newLeader()
 			w.snapshot = true
 			clear(w.vanished)
-			w.twin = New(Config{Grace: grace})
+			w.twin = newTwin()
 		},
 	}
 }
