@@ -121,8 +121,7 @@ const (
 type draft struct {
 	step     int                   // counts up from 1
 	ranks    [rankCount][]Decision // entries that were replaced are nil
-	slots    []draftSlot
-	orphans  map[record.Key]int // slots of seats that are no more
+	slots    []draftSlot           // a seat keeps its own: none is dropped in the Step that decided on it
 	warnings []string
 }
 
@@ -144,22 +143,7 @@ func (d *draft) of(s *seat) *draftSlot {
 	if s.step == d.step {
 		return &d.slots[s.slot]
 	}
-	if i, ok := d.orphans[s.key()]; ok {
-		return &d.slots[i]
-	}
 	return nil
-}
-
-// orphan keeps the decision on a seat that is about to be dropped: another one
-// may come for the same key.
-func (d *draft) orphan(s *seat) {
-	if s.step != d.step {
-		return
-	}
-	if d.orphans == nil {
-		d.orphans = map[record.Key]int{}
-	}
-	d.orphans[s.key()] = s.slot
 }
 
 // seat makes the decision on a seat's schedule key. It must be called before
@@ -182,7 +166,6 @@ func (d *draft) cancel(s *seat) {
 	slot := d.of(s)
 	d.ranks[slot.rank][slot.index] = nil
 	s.step = 0
-	delete(d.orphans, s.key())
 }
 
 func (d *draft) warn(format string, args ...any) {

@@ -263,7 +263,6 @@ func (p *Planner) touched(s *seat) {
 		}
 	}
 	if !s.placed && !s.said {
-		p.out.orphan(s)
 		if i, ok := s.job.search(s.host.id); ok {
 			s.job.seats = slices.Delete(s.job.seats, i, i+1)
 		}

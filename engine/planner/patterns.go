@@ -224,7 +224,9 @@ func (g *pattern) refresh() bool {
 }
 
 // banned gives machines where patterns keep the unit away; those with few
-// machines are left to the filters. It is good until the next call.
+// machines are left to the filters. It is good until the next call. None of what is
+// counted is the unit's own: while it has anything on a live machine, no place is
+// searched for it.
 func (p *Planner) banned(j *job) set {
 	var out set
 	ban := func(s set) {
@@ -247,11 +249,6 @@ func (p *Planner) banned(j *job) set {
 	for _, g := range j.known {
 		if g.relation == conflicts && g.refresh() {
 			ban(g.authorsOn)
-		}
-	}
-	for _, s := range j.seats { // its own seat may be what they count
-		if out != nil && s.host.at >= 0 {
-			out.put(s.host.at, false)
 		}
 	}
 	return out
