@@ -121,7 +121,7 @@ const (
 type draft struct {
 	step     int                   // counts up from 1
 	ranks    [rankCount][]Decision // entries that were replaced are nil
-	slots    []draftSlot           // a seat keeps its own: none is dropped in the Step that decided on it
+	slots    [][]draftSlot         // a seat keeps its own: none is dropped in the Step that decided on it
 	warnings []string
 }
 
@@ -141,7 +141,7 @@ func (d *draft) add(rank int, x Decision) { d.ranks[rank] = append(d.ranks[rank]
 // of gives the decision on a seat, or nil.
 func (d *draft) of(s *seat) *draftSlot {
 	if s.step == d.step {
-		return &d.slots[s.slot]
+		return &d.slots[s.slot/slotChunk][s.slot%slotChunk]
 	}
 	return nil
 }
@@ -151,14 +151,28 @@ func (d *draft) of(s *seat) *draftSlot {
 func (d *draft) seat(s *seat, rank int, x Decision) {
 	slot := d.of(s)
 	if slot == nil {
-		s.step, s.slot = d.step, len(d.slots)
-		d.slots = append(d.slots, draftSlot{placed: s.placed, lost: s.lost, spec: s.spec})
-		slot = &d.slots[s.slot]
+		slot = d.newSlot(s)
 	} else { // what was before the first of them
 		d.ranks[slot.rank][slot.index] = nil
 	}
 	slot.rank, slot.index = rank, len(d.ranks[rank])
 	d.add(rank, x)
+}
+
+// slotChunk is how many slots are made at a time, at most: a million in one piece
+// would be copied again and again while they become more.
+const slotChunk = 1024
+
+// newSlot gives a seat its slot, with what it is before the decision.
+func (d *draft) newSlot(s *seat) *draftSlot {
+	last := len(d.slots) - 1
+	if last < 0 || len(d.slots[last]) == slotChunk {
+		d.slots = append(d.slots, nil)
+		last++
+	}
+	s.step, s.slot = d.step, last*slotChunk+len(d.slots[last])
+	d.slots[last] = append(d.slots[last], draftSlot{placed: s.placed, lost: s.lost, spec: s.spec})
+	return &d.slots[last][s.slot%slotChunk]
 }
 
 // cancel takes the decision on a seat back.

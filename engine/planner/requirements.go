@@ -24,7 +24,7 @@ func (p *Planner) settle() {
 		j.stale = false
 		p.reread(j)
 	}
-	p.spoiled = p.spoiled[:0]
+	p.spoiled = nil
 }
 
 // reread reads a unit's requirements and ties it to what they name.
