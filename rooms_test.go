@@ -54,8 +54,10 @@ var mayImport = map[string][]string{
 	"functional/demo":       {"functional/platform", "functional/cluster"},
 	"functional":            {"api", "functional/platform", "functional/cluster"},
 	"examples/echo":         {},
+	"bench/figure":          {},
+	"bench/table":           {"bench/figure"},
 	"bench/load":            {"unit", "machine", "registry/record"},
-	"bench/planner":         {"unit", "machine", "registry/record", "engine/planner", "bench/load"},
+	"bench/planner":         {"unit", "machine", "registry/record", "engine/planner", "bench/load", "bench/figure"},
 	"manual":                {},
 }
 

@@ -1,0 +1,125 @@
+// Command table makes one table of what the benchmarks of a run have written,
+// prints it, and with -docs puts it into a page, between two marks.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fleet-project/fleet/bench/figure"
+)
+
+// What stands between these in a page is made here.
+const (
+	begin = "<!-- make bench: begin -->\n"
+	end   = "<!-- make bench: end -->\n"
+)
+
+func main() {
+	docs := flag.String("docs", "", "put the table into this page, too")
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: table [-docs PAGE] REPORT.json...")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if err := run(*docs, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "table:", err)
+		os.Exit(1)
+	}
+}
+
+func run(docs string, paths []string) error {
+	if len(paths) == 0 {
+		return errors.New("no reports: name the files that the benchmarks wrote (dist/out/bench/*.json)")
+	}
+	report, err := figure.Read(paths...)
+	if err != nil {
+		return err
+	}
+	where := machine()
+	fmt.Printf("%s\n\n%s", where, report)
+	if docs == "" {
+		return nil
+	}
+	page, err := os.ReadFile(docs)
+	if err != nil {
+		return err
+	}
+	page, err = replace(page, where+"\n\n"+markdown(report))
+	if err != nil {
+		return fmt.Errorf("%s: %w", docs, err)
+	}
+	return os.WriteFile(docs, page, 0o644)
+}
+
+// replace puts a text between the marks of a page.
+func replace(page []byte, with string) ([]byte, error) {
+	before, rest, ok := strings.Cut(string(page), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		return nil, fmt.Errorf("it has no lines %q and %q to put the table between", strings.TrimSpace(begin), strings.TrimSpace(end))
+	}
+	return []byte(before + begin + with + end + after), nil
+}
+
+// markdown is the report as tables of a page, one for each subject.
+func markdown(r *figure.Report) string {
+	var out strings.Builder
+	subject := ""
+	for _, f := range r.Figures {
+		if f.Subject != subject {
+			subject = f.Subject
+			fmt.Fprintf(&out, "\n### %s\n\n| %s |\n|%s\n", subject, strings.Join(figure.Heads, " | "), strings.Repeat("---|", len(figure.Heads)))
+		}
+		cells := f.Cells()
+		if f.Note != "" {
+			cells[0] += " (" + f.Note + ")"
+		}
+		fmt.Fprintf(&out, "| %s |\n", strings.ReplaceAll(strings.Join(cells, " | "), "  ", " "))
+	}
+	return strings.TrimPrefix(out.String(), "\n") + "\n"
+}
+
+// machine says where and on what the figures came about.
+func machine() string {
+	commit, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
+	if err != nil {
+		commit = []byte("unknown")
+	}
+	return fmt.Sprintf("Commit %s, %s: %d × %s, %s of memory, Linux %s, %s.", strings.TrimSpace(string(commit)), time.Now().UTC().Format(time.DateOnly),
+		runtime.NumCPU(), field("/proc/cpuinfo", "model name"), memory(), strings.TrimSpace(text("/proc/sys/kernel/osrelease")), runtime.Version())
+}
+
+func memory() string {
+	kib, err := strconv.Atoi(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"))
+	if err != nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("%d GiB", (kib+1<<19)>>20)
+}
+
+// field is the value of the first line of a file that begins with a name.
+func field(path, name string) string {
+	for line := range strings.Lines(text(path)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown"
+}
+
+// text is what a file says, and "unknown" where there is none.
+func text(path string) string {
+	all, err := os.ReadFile(path)
+	if err != nil {
+		return "unknown"
+	}
+	return string(all)
+}
