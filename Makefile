@@ -23,7 +23,7 @@ OUT := dist/out$(if $(GOARCH),/$(GOARCH))
 
 .PHONY: help
 help: ## print this
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## bin/fleetd and bin/fleetctl, static
@@ -93,14 +93,35 @@ fmt: ## format the code
 docs: ## what is made of the commands themselves: docs/fleetctl.md, dist/man, dist/completions
 	go test -count=1 -run 'TestReferenceIsCurrent|TestManPagesAreCurrent' ./fleetctl ./fleetd -update
 
+# What make bench runs, in this order. Each part writes what it measured there.
+BENCHES := planner swarmkit fleetctl cluster hosts go
+BENCH_OUT := dist/out/bench
+
 .PHONY: bench
-bench: packages ## speed, in ratios to a floor measured in the same run (as root: on real hosts too)
-	go test -run '^$$' -bench . -benchtime 1s $$(go list ./... | grep -v '/functional')
-	go test -run '^$$' -bench . -benchtime 20x ./functional
+bench: packages ## speed, beside floors and peers of the same run: one table (as root, up to 40 minutes)
+	@bench/run $(BENCH_OUT) $(BENCHES)
+
+.PHONY: bench-docs
+bench-docs: ## put the table and the plot of the last make bench into docs/performance.md
+	go run ./bench/table -docs docs/performance.md $(wildcard $(BENCHES:%=$(BENCH_OUT)/%.json))
 
 .PHONY: bench-planner
 bench-planner: ## the planner alone: a million units on ten thousand machines
 	go run ./bench/planner
+
+.PHONY: bench-cluster
+bench-cluster: ## a real etcd, the real engine and API, a thousand simulated agents
+	go run ./bench/cluster -out $(BENCH_OUT)/cluster.json
+
+.PHONY: bench-hosts
+bench-hosts: packages ## start, stop, failover and idleness on three real hosts (as root)
+	go run ./bench/hosts -out $(BENCH_OUT)/hosts.json
+
+.PHONY: bench-go
+bench-go: ## go test -bench of the hot paths, for benchstat: dist/out/bench/go.txt
+	@mkdir -p $(BENCH_OUT)
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v '/functional') | tee $(BENCH_OUT)/go.txt
+	go test -run '^$$' -bench . -benchtime 20x ./functional
 
 .PHONY: demo
 demo: packages ## three bare hosts, one cloud-config, a docker service that survives the loss of its host
