@@ -58,19 +58,21 @@ var mayImport = map[string][]string{
 	"bench/table":           {"bench/figure"},
 	"bench/load":            {"unit", "machine", "registry/record"},
 	"bench/planner":         {"unit", "machine", "registry/record", "engine/planner", "bench/load", "bench/figure"},
+	"bench/hosts":           {"bench/figure", "functional/cluster", "functional/platform"},
+	"bench/hosts/floor":     {},
 	"manual":                {},
 }
 
 // onlyIn says which rooms alone may import a library: what it speaks is those
 // rooms' secret.
 var onlyIn = map[string][]string{
-	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member", "fleetd/peers", "fleetd/proxy", "fleetd/replace"},
-	"go.etcd.io/etcd/client/v3":             {"registry", "registry/etcdtest", "fleetd/replace"},
+	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member", "fleetd/peers", "fleetd/proxy", "fleetd/replace", "bench/hosts/floor"},
+	"go.etcd.io/etcd/client/v3":             {"registry", "registry/etcdtest", "fleetd/replace", "bench/hosts/floor"},
 	"go.etcd.io/etcd/server":                {"fleetd", "fleetd/member", "registry/etcdtest"},
 	"go.etcd.io/bbolt":                      {"discovery/server", "fleetd/member"},
 	"github.com/coreos/butane":              {"cloudinit"},
 	"github.com/coreos/ignition":            {"cloudinit", "cloudinit/apply", "cloudinit/cloudconfig"},
-	"github.com/godbus/dbus":                {"agent/systemd", "fleetd/manager"},
+	"github.com/godbus/dbus":                {"agent/systemd", "fleetd/manager", "bench/hosts/floor"},
 	"github.com/coreos/go-systemd/v22/dbus": {"agent/systemd", "fleetd/manager"},
 }
 

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/fleet-project/fleet/bench/figure"
+)
+
+// startRuns are how often a single unit is started.
+const startRuns = 50
+
+// caseOne starts one new unit, again and again, on a cluster that does nothing
+// else.
+func caseOne(ctx context.Context, b *bench) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	say("start of one unit, %d times", startRuns)
+	runs, err := floor[struct{ Fleetctl, Systemd, Etcd []time.Duration }](ctx, b.Hosts[0], "one", strconv.Itoa(startRuns))
+	if err != nil {
+		return err
+	}
+	sums := make([]time.Duration, startRuns)
+	for i := range sums {
+		sums[i] = runs.Systemd[i] + runs.Etcd[i]
+	}
+	below := figure.Millis(figure.Quantile(sums, 0.5))
+	beside := &figure.Beside{Name: "StartUnit by hand and three etcd transactions, p50", Value: below}
+	b.report.Add("start on real hosts",
+		figure.Figure{
+			Name: "fleetctl start of one new unit, waited for, p50", Unit: "ms", Value: figure.Millis(figure.Quantile(runs.Fleetctl, 0.5)),
+			Beside: beside, Want: figure.AtMost(below + 40), Note: "the whole process, timed on the host",
+		},
+		figure.Figure{
+			Name: "fleetctl start of one new unit, waited for, p99", Unit: "ms", Value: figure.Millis(figure.Quantile(runs.Fleetctl, 0.99)),
+			Beside: beside, Want: figure.AtMost(below + 150), Note: "the floor is its p50",
+		},
+		figure.Figure{Name: "StartUnit by hand, p50", Unit: "ms", Value: figure.Millis(figure.Quantile(runs.Systemd, 0.5))},
+		figure.Figure{Name: "three etcd transactions by hand, p50", Unit: "ms", Value: figure.Millis(figure.Quantile(runs.Etcd, 0.5))},
+	)
+	return nil
+}
