@@ -123,20 +123,24 @@ type draft struct {
 	ranks    [rankCount][]Decision // entries that were replaced are nil
 	slots    [][]draftSlot         // a seat keeps its own: none is dropped in the Step that decided on it
 	warnings []string
+	// displaced are the seats on live machines that units were to leave which are
+	// wanted; relented those of them that they got back.
+	displaced []*seat
+	relented  map[*seat]bool
 }
 
 // draftSlot says where the decision on a key is, and what the seat was before
 // it.
 type draftSlot struct {
-	rank, index int
-	placed      bool
-	lost        bool
-	spec        record.Spec
+	index, rank  int32
+	placed, lost bool
+	spec         record.Spec
+	sent         int // how many values of the seat had not come back
 }
 
 func newDraft(step int) *draft { return &draft{step: step} }
 
-func (d *draft) add(rank int, x Decision) { d.ranks[rank] = append(d.ranks[rank], x) }
+func (d *draft) add(rank int32, x Decision) { d.ranks[rank] = append(d.ranks[rank], x) }
 
 // of gives the decision on a seat, or nil.
 func (d *draft) of(s *seat) *draftSlot {
@@ -148,14 +152,14 @@ func (d *draft) of(s *seat) *draftSlot {
 
 // seat makes the decision on a seat's schedule key. It must be called before
 // the seat is changed accordingly.
-func (d *draft) seat(s *seat, rank int, x Decision) {
+func (d *draft) seat(s *seat, rank int32, x Decision) {
 	slot := d.of(s)
 	if slot == nil {
 		slot = d.newSlot(s)
 	} else { // what was before the first of them
 		d.ranks[slot.rank][slot.index] = nil
 	}
-	slot.rank, slot.index = rank, len(d.ranks[rank])
+	slot.rank, slot.index = rank, int32(len(d.ranks[rank]))
 	d.add(rank, x)
 }
 
@@ -171,7 +175,7 @@ func (d *draft) newSlot(s *seat) *draftSlot {
 		last++
 	}
 	s.step, s.slot = d.step, last*slotChunk+len(d.slots[last])
-	d.slots[last] = append(d.slots[last], draftSlot{placed: s.placed, lost: s.lost, spec: s.spec})
+	d.slots[last] = append(d.slots[last], draftSlot{placed: s.placed, lost: s.lost, spec: s.spec, sent: len(s.sent)})
 	return &d.slots[last][s.slot%slotChunk]
 }
 

@@ -62,10 +62,11 @@
 // pattern keeps others away. A search combines such sets and looks at the machines
 // that are left, in the order of preference: nearly always at one.
 //
-// Where two units that are placed turn out to be in conflict, the one whose
-// file says so leaves. A unit with Replaces claims a machine and waits until
-// those it replaces have left; they can't come back while it is there. Units
-// that would make each other move in a circle, by Replaces and MachineOf, only
-// keep off each other's machines. Units tied by MachineOf are a group: the
-// first to be placed goes where all of them fit, if there is such a machine.
+// Where two units that are placed turn out to be in conflict, the one whose file
+// says so leaves. A unit with Replaces claims a machine and waits until those it
+// replaces have left; they can't come back while it is there. If it goes elsewhere
+// in the same Step after all, they stay where they are. Units that would make each
+// other move in a circle, by Replaces and MachineOf, only keep off each other's
+// machines. Units tied by MachineOf are a group: the first to be placed goes where
+// all of them fit, if there is such a machine.
 package planner

@@ -258,6 +258,11 @@ func (p *Planner) touched(s *seat) {
 				p.mark(f)
 			}
 		}
+		if is == held {
+			for c := range s.host.claims {
+				p.mark(c) // this one may keep it away
+			}
+		}
 		if is < was {
 			p.freed(s, is)
 		}

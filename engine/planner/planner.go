@@ -134,6 +134,9 @@ func (p *Planner) Step(now time.Time, changes []record.Change) Plan {
 	p.expire()
 	p.wake()
 	p.run()
+	for p.relent() {
+		p.run()
+	}
 	p.restoreFiles()
 	p.collectFiles()
 	return p.out.plan(p.nextDue)

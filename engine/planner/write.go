@@ -60,8 +60,44 @@ func (p *Planner) withdraw(s *seat, reason string) {
 		p.undo(s)
 		return
 	}
+	if s.counted == held && s.host.live() && s.job.wanted() {
+		p.out.displaced = append(p.out.displaced, s)
+	}
 	p.out.seat(s, rankWithdraw, Withdraw{Key: s.key(), Reason: reason})
 	p.write(s, record.Spec{Target: unit.TargetNone})
+}
+
+// relent takes withdrawals back that this very Step decided and that nothing asks
+// for any more: who was to come in the unit's place has gone elsewhere since, or
+// the unit that it follows may stay after all. It gives whether there were any; they
+// are to be looked at again. A seat is given back once in a Step, so that units in
+// a circle come to an end.
+func (p *Planner) relent() bool {
+	relented := false
+	for _, s := range p.out.displaced {
+		j, slot := s.job, p.out.of(s)
+		if slot == nil || slot.rank != rankWithdraw || !slot.placed || slot.spec.Target == unit.TargetNone || p.out.relented[s] {
+			continue
+		}
+		if !j.wanted() || j.reqErr != nil || !j.req.Global && len(j.held()) > 0 || !p.fits(j, s.host, stay, nil) {
+			continue
+		}
+		if p.out.relented == nil {
+			p.out.relented = map[*seat]bool{}
+		}
+		p.out.relented[s], relented = true, true
+		p.restore(s, *slot)
+		p.markSeat(s)
+	}
+	return relented
+}
+
+// restore takes all back that this Step decided on a seat.
+func (p *Planner) restore(s *seat, was draftSlot) {
+	p.out.cancel(s)
+	s.sent = s.sent[:was.sent]
+	p.setSpec(s, was.spec)
+	s.lost = was.lost
 }
 
 // undo takes a placement back that this very Step decided and another unit's
@@ -73,11 +109,7 @@ func (p *Planner) undo(s *seat) {
 	for _, old := range slices.Clone(j.seats) {
 		slot := p.out.of(old)
 		if slot != nil && !old.host.live() && slot.rank == rankWithdraw {
-			was := *slot
-			p.out.cancel(old)
-			old.sent = old.sent[:len(old.sent)-1]
-			p.setSpec(old, was.spec)
-			old.lost = was.lost
+			p.restore(old, *slot)
 		}
 	}
 	p.out.cancel(s)
