@@ -110,7 +110,7 @@ bench-planner: ## the planner alone: a million units on ten thousand machines
 	go run ./bench/planner
 
 .PHONY: bench-cluster
-bench-cluster: ## a real etcd, the real engine and API, a thousand simulated agents
+bench-cluster: build ## a real etcd, the real engine and API, a thousand simulated agents
 	go run ./bench/cluster -out $(BENCH_OUT)/cluster.json
 
 .PHONY: bench-hosts

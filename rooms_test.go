@@ -60,14 +60,15 @@ var mayImport = map[string][]string{
 	"bench/planner":         {"unit", "machine", "registry/record", "engine/planner", "bench/load", "bench/figure"},
 	"bench/hosts":           {"bench/figure", "functional/cluster", "functional/platform"},
 	"bench/hosts/floor":     {},
+	"bench/cluster":         {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "bench/load", "bench/figure"},
 	"manual":                {},
 }
 
 // onlyIn says which rooms alone may import a library: what it speaks is those
 // rooms' secret.
 var onlyIn = map[string][]string{
-	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member", "fleetd/peers", "fleetd/proxy", "fleetd/replace", "bench/hosts/floor"},
-	"go.etcd.io/etcd/client/v3":             {"registry", "registry/etcdtest", "fleetd/replace", "bench/hosts/floor"},
+	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "fleetd/member", "fleetd/peers", "fleetd/proxy", "fleetd/replace", "bench/hosts/floor", "bench/cluster"},
+	"go.etcd.io/etcd/client/v3":             {"registry", "registry/etcdtest", "fleetd/replace", "bench/hosts/floor", "bench/cluster"},
 	"go.etcd.io/etcd/server":                {"fleetd", "fleetd/member", "registry/etcdtest"},
 	"go.etcd.io/bbolt":                      {"discovery/server", "fleetd/member"},
 	"github.com/coreos/butane":              {"cloudinit"},

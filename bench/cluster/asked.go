@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"time"
+
+	"github.com/fleet-project/fleet/api"
+)
+
+// page is how many rows are asked for at a time: the API's most.
+const page = 5000
+
+// readAll reads a list to its end and throws it away.
+func (s *serving) readAll(ctx context.Context, list string) error {
+	next := ""
+	for {
+		url := fmt.Sprintf("http://fleetd%s%s?limit=%d", api.Prefix, list, page)
+		if next != "" {
+			url += "&nextPageToken=" + next
+		}
+		var err error
+		if next, err = s.readPage(ctx, url); err != nil || next == "" {
+			return err
+		}
+	}
+}
+
+// readPage gives the token of the page after it, which stands at its end.
+func (s *serving) readPage(ctx context.Context, url string) (next string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return "", errors.Join(err, fmt.Errorf("%s: %s", url, resp.Status))
+	}
+	return tokenOf(text), nil
+}
+
+// tokenOf finds the token without decoding the rows.
+func tokenOf(text []byte) string {
+	const name = `"nextPageToken":`
+	for i := len(text) - len(name); i > max(0, len(text)-1000); i-- {
+		if string(text[i:i+len(name)]) != name {
+			continue
+		}
+		var token string
+		if json.NewDecoder(bytes.NewReader(text[i+len(name):])).Decode(&token) == nil {
+			return token
+		}
+	}
+	return ""
+}
+
+// fleetctl runs a command against an API and throws away what it prints.
+func (f *fleet) fleetctl(ctx context.Context, s *serving, args ...string) (time.Duration, error) {
+	cmd := exec.CommandContext(ctx, f.o.fleetctl, append([]string{"--endpoint", "unix://" + s.socket}, args...)...)
+	var complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = io.Discard, &complaint
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		return 0, fmt.Errorf("fleetctl %v: %w: %s", args, err, complaint.String())
+	}
+	return time.Since(began), nil
+}
