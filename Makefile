@@ -107,7 +107,7 @@ bench-docs: ## put the table and the plot of the last make bench into docs/perfo
 
 .PHONY: bench-planner
 bench-planner: ## the planner alone: a million units on ten thousand machines
-	go run ./bench/planner
+	go run ./bench/planner -out $(BENCH_OUT)/planner.json
 
 .PHONY: bench-cluster
 bench-cluster: build ## a real etcd, the real engine and API, a thousand simulated agents

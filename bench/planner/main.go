@@ -1,177 +1,125 @@
 // Command planner measures the planner in process, at a million units on ten
-// thousand machines, and prints a table: figure, what is wanted, ratio. Each
-// case runs in a process of its own, so that its memory is its own as well.
+// thousand machines: beside what was promised, and beside itself where it has it
+// harder. Each case runs in a process of its own, so that its memory is its own as
+// well.
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
-	"runtime/pprof"
+	"path/filepath"
 	"strconv"
-	"strings"
-	"syscall"
-	"text/tabwriter"
-	"time"
+
+	"github.com/fleet-project/fleet/bench/figure"
 )
 
-// row is a line of the table.
-type row struct {
-	Figure string
-	Value  float64
-	Unit   string
-	// Limit is what is wanted: at most that, or at least. With neither, the
-	// figure is told for what it is.
-	Limit   float64
-	AtLeast bool
-}
+const subject = "planner"
 
 // cases by name, in the order of the table.
 var cases = []struct {
 	name string
-	run  func(scale int) []row
+	run  func(*bench) *figure.Report
 }{
-	{"all", caseAll},
-	{"plain", casePlain},
-	{"packed", casePacked},
-	{"nowhere", caseNowhere},
-	{"sweep", caseSweep},
+	{"all", (*bench).all},
+	{"plain", (*bench).plain},
+	{"packed", (*bench).packed},
+	{"nowhere", (*bench).nowhere},
+	{"takeover", (*bench).takeover},
+	{"sweep", (*bench).sweep},
+}
+
+// bench is how to measure.
+type bench struct {
+	scale    int    // divides the million units and the ten thousand machines
+	cpu, mem string // files to profile to
 }
 
 func main() {
-	one := flag.String("case", "", "run one case in this process: all, plain, packed, nowhere or sweep")
-	scale := flag.Int("scale", 1, "divide the million units and the ten thousand machines by this")
-	cpu := flag.String("cpuprofile", "", "with -case: write a CPU profile to this file")
-	mem := flag.String("memprofile", "", "with -case: write what is in memory after placing everything to this file")
-	asJSON := flag.Bool("json", false, "print rows as JSON")
+	var b bench
+	one := flag.String("case", "", "run one case in this process: all, plain, packed, nowhere, takeover or sweep")
+	out := flag.String("out", "", "write the figures to this file as JSON")
+	flag.IntVar(&b.scale, "scale", 1, "divide the million units and the ten thousand machines by this")
+	flag.StringVar(&b.cpu, "cpuprofile", "", "with -case: write a CPU profile of placing everything to this file")
+	flag.StringVar(&b.mem, "memprofile", "", "with -case: write what is in memory after that to this file")
 	flag.Parse()
-	if *mem != "" {
-		runtime.MemProfileRate = 16 << 10
-		afterPlacing = func() { writeHeap(*mem) }
-	}
-	if err := run(*one, *scale, *cpu, *asJSON); err != nil {
+	if err := b.run(*one, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "planner:", err)
 		os.Exit(1)
 	}
 }
 
-// afterPlacing is called when a case has placed everything.
-var afterPlacing = func() {}
-
-// writeHeap writes what is in memory.
-func writeHeap(to string) {
-	f, err := os.Create(to)
+func (b *bench) run(one, out string) error {
+	report, err := b.measure(one)
 	if err != nil {
-		panic(err)
+		return err
 	}
-	defer f.Close()
-	runtime.GC()
-	if err := pprof.WriteHeapProfile(f); err != nil {
-		panic(err)
+	compare(report)
+	fmt.Print(report)
+	if out != "" {
+		return report.Write(out)
 	}
+	return nil
 }
 
-func run(one string, scale int, cpu string, asJSON bool) error {
-	var rows []row
-	for _, c := range cases {
-		if one != "" && one != c.name {
-			continue
-		}
-		more, err := measure(c.name, c.run, one != "", scale, cpu)
-		if err != nil {
-			return fmt.Errorf("case %s: %w", c.name, err)
-		}
-		rows = append(rows, more...)
-	}
-	if len(rows) == 0 {
-		return fmt.Errorf("no case is called %q", one)
-	}
-	if asJSON {
-		return json.NewEncoder(os.Stdout).Encode(rows)
-	}
-	return table(rows)
-}
-
-// measure runs a case, here or in a process of its own.
-func measure(name string, run func(int) []row, here bool, scale int, cpu string) ([]row, error) {
-	if here {
-		if cpu != "" {
-			f, err := os.Create(cpu)
-			if err != nil {
-				return nil, err
+// measure runs one case here, or all in processes of their own.
+func (b *bench) measure(one string) (*figure.Report, error) {
+	if one != "" {
+		for _, c := range cases {
+			if c.name == one {
+				return c.run(b), nil
 			}
-			if err := pprof.StartCPUProfile(f); err != nil {
-				return nil, err
-			}
-			defer pprof.StopCPUProfile()
 		}
-		return run(scale), nil
+		return nil, fmt.Errorf("no case is called %q", one)
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "-json", "-case", name, "-scale", strconv.Itoa(scale))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	dir, err := os.MkdirTemp("", "bench-planner")
 	if err != nil {
 		return nil, err
 	}
-	var rows []row
-	return rows, json.Unmarshal(out, &rows)
-}
-
-// table prints the rows, each with its ratio to what is wanted.
-func table(rows []row) error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "figure\tmeasured\twanted\tratio")
-	for _, r := range rows {
-		wanted, ratio := "", ""
-		if r.Limit != 0 {
-			wanted, ratio = "at most ", number(r.Value/r.Limit)
-			if r.AtLeast {
-				wanted = "at least "
-			}
-			wanted += number(r.Limit) + " " + r.Unit
+	defer os.RemoveAll(dir)
+	var paths []string
+	for _, c := range cases {
+		path := filepath.Join(dir, c.name)
+		cmd := exec.Command(self, "-case", c.name, "-scale", strconv.Itoa(b.scale), "-out", path)
+		cmd.Stderr = os.Stderr
+		if err := cmd.Run(); err != nil {
+			return nil, fmt.Errorf("case %s: %w", c.name, err)
 		}
-		fmt.Fprintf(w, "%s\t%s %s\t%s\t%s\n", r.Figure, number(r.Value), r.Unit, wanted, ratio)
+		paths = append(paths, path)
 	}
-	return w.Flush()
+	return figure.Read(paths...)
 }
 
-func number(v float64) string {
-	if v >= 100 || v == float64(int(v)) {
-		return strconv.FormatFloat(v, 'f', 0, 64)
-	}
-	return strconv.FormatFloat(v, 'g', 3, 64)
-}
+// Names of figures that are compared.
+const (
+	ordinary   = "place all"
+	inCPU      = ", processor time"
+	packed     = "fully packed: place all"
+	unplaced   = "with units that fit nowhere: place all"
+	twiceThat  = 2
+	besideName = "ordinary"
+)
 
-// processor is the processor time that this process had.
-func processor() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
+// compare holds what is harder beside the ordinary, of the same run.
+func compare(report *figure.Report) {
+	values := map[string]float64{}
+	for _, f := range report.Figures {
+		values[f.Name] = f.Value
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// resident is the most memory that this process ever had, in MiB.
-func resident() float64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		panic(err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if kib, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(kib), " kB"))
-			if err != nil {
-				panic(err)
+	for i := range report.Figures {
+		f := &report.Figures[i]
+		for _, harder := range []string{packed, unplaced} {
+			for _, kind := range []string{"", inCPU} {
+				if with, ok := values[ordinary+kind]; ok && f.Name == harder+kind {
+					f.Beside = &figure.Beside{Name: besideName, Value: with}
+					f.Want = figure.AtMost(twiceThat * with)
+				}
 			}
-			return float64(n) / 1024
 		}
 	}
-	panic("/proc/self/status has no VmHWM")
 }
