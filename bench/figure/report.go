@@ -82,8 +82,8 @@ func (f Figure) Cells() []string {
 // String is the report as a table for a terminal, a part for each subject. The
 // ratio is to the floor or peer, and where there is none, to what is wanted.
 func (r *Report) String() string {
-	var out strings.Builder
-	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	var rows strings.Builder
+	w := tabwriter.NewWriter(&rows, 0, 0, 2, ' ', 0)
 	subject := ""
 	var notes []string
 	for _, f := range r.Figures {
@@ -94,12 +94,16 @@ func (r *Report) String() string {
 			fmt.Fprintf(w, "%s\t%s\n", strings.ToUpper(f.Subject), strings.Join(Heads[1:], "\t"))
 			subject = f.Subject
 		}
-		fmt.Fprintln(w, strings.TrimRight(strings.Join(f.Cells(), "\t"), "\t"))
+		fmt.Fprintln(w, strings.Join(f.Cells(), "\t"))
 		if f.Note != "" {
 			notes = append(notes, f.Name+": "+f.Note)
 		}
 	}
 	w.Flush()
+	var out strings.Builder
+	for line := range strings.Lines(rows.String()) {
+		fmt.Fprintln(&out, strings.TrimRight(line, " \n"))
+	}
 	if len(notes) > 0 {
 		fmt.Fprintf(&out, "\n%s\n", strings.Join(notes, "\n"))
 	}
