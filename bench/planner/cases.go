@@ -121,7 +121,7 @@ func (c *cluster) measureJoined() []figure.Figure {
 	var took, units []time.Duration
 	for i := range rounds {
 		plan, t := c.join(c.shape.Machines + i)
-		if len(plan.Decisions) != c.shape.Globals {
+		if len(plan.Decisions) < c.shape.Globals {
 			panic(fmt.Sprintf("a machine that joined made %d decisions", len(plan.Decisions)))
 		}
 		took = append(took, t)
