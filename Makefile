@@ -50,7 +50,7 @@ unit: tools ## the tests that need no host, under the race detector
 	go vet ./...
 	go test -race -timeout 10m $$(go list ./... | grep -v '/functional')
 # Uncached: go does not see that files outside of a module have changed.
-	cd dist/check && go vet ./... && go test -count=1 ./...
+	for module in dist/check bench/swarmkit; do (cd $$module && go vet ./... && go test -count=1 ./...); done
 
 # How long; 20000x is so many requests, which takes the same everywhere.
 FUZZTIME ?= 2m
@@ -77,6 +77,7 @@ tools:
 .PHONY: lint
 lint: $(GOLANGCI) ## go vet, staticcheck and more
 	$(GOLANGCI) run ./...
+	for module in dist/check bench/swarmkit; do (cd $$module && $(GOLANGCI) run ./...); done
 
 $(GOLANGCI):
 	@echo "building golangci-lint v2.15.0 (about two minutes, once)"
@@ -108,6 +109,10 @@ bench-docs: ## put the table and the plot of the last make bench into docs/perfo
 .PHONY: bench-planner
 bench-planner: ## the planner alone: a million units on ten thousand machines
 	go run ./bench/planner -out $(BENCH_OUT)/planner.json
+
+.PHONY: bench-swarmkit
+bench-swarmkit: ## SwarmKit's scheduler, beside the planner of the last bench-planner
+	cd bench/swarmkit && go run . -out ../../$(BENCH_OUT)/swarmkit.json -fleet ../../$(BENCH_OUT)/planner.json
 
 .PHONY: bench-cluster
 bench-cluster: build ## a real etcd, the real engine and API, a thousand simulated agents

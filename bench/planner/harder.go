@@ -93,11 +93,7 @@ func (b *bench) sweep() *figure.Report {
 		if shape.Units() > 1000000/b.scale {
 			break
 		}
-		best := cost{wall: math.MaxInt64, cpu: math.MaxInt64}
-		for range max(1, min(20, 200000/shape.Units())) {
-			c := b.lead(shape)
-			best = cost{wall: min(best.wall, c.cost.wall), cpu: min(best.cpu, c.cost.cpu)}
-		}
+		best := b.best(shape)
 		f := millis(fmt.Sprintf("place %v%s", shape, inCPU), best.cpu, nil)
 		f.Note = fmt.Sprintf("%s µs a decision", figure.Number(figure.Micros(best.cpu)/float64(shape.Decisions())))
 		r.Add(subject, f)
@@ -110,4 +106,29 @@ func (b *bench) sweep() *figure.Report {
 		figure.Figure{Name: "exponent of processor time over units", Value: cpu.Exponent(), Want: figure.AtMost(1.1)},
 		figure.Figure{Name: "exponent of time over units", Value: wall.Exponent(), Want: figure.AtMost(1.1)})
 	return r
+}
+
+// equal places the sizes that bench/swarmkit has SwarmKit place, and like it without
+// global units: those come with a machine in a swarm. SwarmKit has its rules but
+// for MachineOf.
+func (b *bench) equal() *figure.Report {
+	cpu := figure.Series{Subject: subject, Name: "place all, no global units" + inCPU, XLabel: "units", YLabel: "s"}
+	for _, shape := range []load.Shape{
+		{Templates: 100, Instances: 10, Machines: 100},
+		{Templates: 100, Instances: 100, Machines: 1000},
+		{Templates: 100, Instances: 1000, Machines: 10000},
+	} {
+		cpu.Points = append(cpu.Points, figure.Point{X: float64(shape.Units()), Y: b.best(shape).cpu.Seconds()})
+	}
+	return &figure.Report{Series: []figure.Series{cpu}}
+}
+
+// best is what a size costs at least, of a few runs.
+func (b *bench) best(shape load.Shape) cost {
+	best := cost{wall: math.MaxInt64, cpu: math.MaxInt64}
+	for range max(1, min(20, 200000/shape.Units())) {
+		c := b.lead(shape)
+		best = cost{wall: min(best.wall, c.cost.wall), cpu: min(best.cpu, c.cost.cpu)}
+	}
+	return best
 }

@@ -28,6 +28,7 @@ var cases = []struct {
 	{"nowhere", (*bench).nowhere},
 	{"takeover", (*bench).takeover},
 	{"sweep", (*bench).sweep},
+	{"equal", (*bench).equal},
 }
 
 // bench is how to measure.
@@ -38,7 +39,7 @@ type bench struct {
 
 func main() {
 	var b bench
-	one := flag.String("case", "", "run one case in this process: all, plain, packed, nowhere, takeover or sweep")
+	one := flag.String("case", "", "run one case in this process: all, plain, packed, nowhere, takeover, sweep or equal")
 	out := flag.String("out", "", "write the figures to this file as JSON")
 	flag.IntVar(&b.scale, "scale", 1, "divide the million units and the ten thousand machines by this")
 	flag.StringVar(&b.cpu, "cpuprofile", "", "with -case: write a CPU profile of placing everything to this file")
