@@ -53,6 +53,12 @@ func (f *File) Requirements(name Name) (Requirements, error) {
 	return req, nil
 }
 
+// MayBeGlobal reports whether there is a name by which the file's unit runs on
+// every machine. Of most files it says at once that there is none.
+func (f *File) MayBeGlobal() bool {
+	return len(f.Values(sectionXFleet, optionNames[optGlobal])) > 0
+}
+
 // Validate finds everything that submitting a unit refuses: a name that is
 // none, text that systemd couldn't read, and [X-Fleet] options that are
 // unknown, malformed or exclude each other. Whatever else there is to say
