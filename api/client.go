@@ -18,8 +18,9 @@ import (
 	"github.com/fleet-project/fleet/unit"
 )
 
-// pageLimit is how many units the client asks for at a time.
-const pageLimit = 1000
+// pageLimit is how many units the client asks for at a time: as many as a server
+// gives. A page costs a question to etcd, however long it is.
+const pageLimit = 5000
 
 // ClientOptions say where fleetd is and how to reach it.
 type ClientOptions struct {
@@ -216,29 +217,21 @@ func list[T any](ctx context.Context, c *Client, path, field string, q url.Value
 	}
 	q.Set("limit", strconv.Itoa(pageLimit))
 	var all []T
+	r := newReader()
 	for {
-		var page map[string]json.RawMessage
-		if _, err := c.do(ctx, http.MethodGet, path+"?"+q.Encode(), nil, &page); err != nil {
+		var body []byte
+		if _, err := c.do(ctx, http.MethodGet, path+"?"+q.Encode(), nil, &body); err != nil {
 			return nil, err
 		}
-		var items []T
-		var next string
-		if err := errors.Join(decodeField(page[field], &items), decodeField(page["nextPageToken"], &next)); err != nil {
+		page, err := decodePage[T](body, field, r)
+		if err != nil {
 			return nil, fmt.Errorf("%s: reading the answer of %s: %w", path, c.opts.Endpoint, err)
 		}
-		all = append(all, items...)
-		if next == "" {
+		if all = append(all, page.rows...); page.next == "" {
 			return all, nil
 		}
-		q.Set("nextPageToken", next)
+		q.Set("nextPageToken", page.next)
 	}
-}
-
-func decodeField(raw json.RawMessage, into any) error {
-	if raw == nil {
-		return nil
-	}
-	return json.Unmarshal(raw, into)
 }
 
 // do sends one request. While fleetd says that it will be able to answer soon,
@@ -284,14 +277,32 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte, out
 		return 0, err
 	}
 	defer resp.Body.Close()
-	if out != nil {
-		if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-			return resp.StatusCode, fmt.Errorf("%s %s: reading the answer of %s: %w", method, path, c.opts.Endpoint, c.explain(ctx, err))
-		}
+	switch out := out.(type) {
+	case nil:
+	case *[]byte: // as it is
+		*out, err = readAll(resp)
+	default:
+		err = json.NewDecoder(resp.Body).Decode(out)
+	}
+	if err != nil {
+		return resp.StatusCode, fmt.Errorf("%s %s: reading the answer of %s: %w", method, path, c.opts.Endpoint, c.explain(ctx, err))
 	}
 	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection can be used again
 	return resp.StatusCode, nil
 }
+
+// readAll reads a body, into a buffer of its size if that was said.
+func readAll(resp *http.Response) ([]byte, error) {
+	if resp.ContentLength <= 0 || resp.ContentLength > maxSaid {
+		return io.ReadAll(resp.Body)
+	}
+	body := make([]byte, resp.ContentLength)
+	_, err := io.ReadFull(resp.Body, body)
+	return body, err
+}
+
+// maxSaid is how large a body is believed to be before it is seen.
+const maxSaid = 64 << 20
 
 // send sends one request and turns an answer that is an error into one.
 func (c *Client) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
