@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/fleet-project/fleet/api"
@@ -24,12 +25,18 @@ func (s *Server) answer(w http.ResponseWriter, code int, v any) error {
 	if err != nil {
 		return err
 	}
+	return s.answerJSON(w, code, body)
+}
+
+// answerJSON writes what is JSON already.
+func (s *Server) answerJSON(w http.ResponseWriter, code int, body []byte) error {
 	done, ok := s.hold(len(body))
 	if !ok {
 		return &api.Error{Code: http.StatusServiceUnavailable, RetryAfter: time.Second, Message: "too many long answers wait for slow clients: ask again, or for less by limit"}
 	}
 	defer done()
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
 	w.WriteHeader(code)
 	_, _ = w.Write(append(body, '\n')) // the client is gone: nobody to tell
 	return nil

@@ -21,7 +21,8 @@ type cache struct {
 	// changed is closed at the next update.
 	changed chan struct{}
 
-	names    []unit.Name  // of view.Units, sorted
+	names    []unit.Name  // of view.Units, sorted, but for those in added; some may be gone
+	added    []unit.Name  // to be among the names, in no order
 	machines []machine.ID // of view.Machines, sorted
 	placed   byUnit[record.Spec]
 	states   byUnit[record.State]
@@ -37,33 +38,6 @@ type cache struct {
 	files fileCache
 }
 
-// byUnit finds a unit's placements or states without looking at all others'.
-type byUnit[V any] map[unit.Name]map[machine.ID]V
-
-func (b byUnit[V]) set(k record.Key, v *V) {
-	of := b[k.Unit]
-	switch {
-	case v != nil && of == nil:
-		b[k.Unit] = map[machine.ID]V{k.Machine: *v}
-	case v != nil:
-		of[k.Machine] = *v
-	default:
-		if delete(of, k.Machine); len(of) == 0 {
-			delete(b, k.Unit)
-		}
-	}
-}
-
-// sorted gives the machines of a unit's placements or states, in order.
-func (b byUnit[V]) sorted(name unit.Name) []machine.ID {
-	ids := make([]machine.ID, 0, len(b[name]))
-	for id := range b[name] {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
-}
-
 func newCache() *cache {
 	c := &cache{
 		changed: make(chan struct{}), watchers: map[unit.Name]map[*watcher]struct{}{},
@@ -75,7 +49,7 @@ func newCache() *cache {
 
 func (c *cache) reset() {
 	c.view = record.NewView()
-	c.names, c.machines = nil, nil
+	c.names, c.added, c.machines = nil, nil, nil
 	c.placed, c.states = byUnit[record.Spec]{}, byUnit[record.State]{}
 	c.files.reset()
 }
@@ -123,8 +97,10 @@ func (c *cache) apply(ch record.Change, ordered bool) {
 			c.files.forget(ch.Hash)
 		}
 	case record.UnitChange:
-		if ordered {
-			c.names = keepSorted(c.names, ch.Name, ch.New != nil)
+		if ordered && ch.New != nil && ch.Old == nil {
+			if c.added = append(c.added, ch.Name); len(c.added) > len(c.view.Units)+1000 { // which come and go
+				c.sortNames()
+			}
 		}
 		c.touch(ch.Name)
 	case record.MachineChange:
@@ -138,6 +114,40 @@ func (c *cache) apply(ch record.Change, ordered bool) {
 		c.states.set(ch.Key, ch.New)
 		c.touch(ch.Unit)
 	}
+}
+
+// lockSorted locks the cache for reading, with all units' names in order. Names
+// are put in order when somebody asks for them: to insert each where it belongs,
+// of many that come at a time, would be to move the half of all for each.
+func (c *cache) lockSorted() *sync.RWMutex {
+	for {
+		c.mu.RLock()
+		if len(c.added) == 0 {
+			return &c.mu
+		}
+		c.mu.RUnlock()
+		c.mu.Lock()
+		c.sortNames()
+		c.mu.Unlock()
+	}
+}
+
+func (c *cache) sortNames() {
+	names := make([]unit.Name, 0, len(c.names)+len(c.added))
+	slices.Sort(c.added)
+	old, added := c.names, c.added
+	for len(old) > 0 || len(added) > 0 {
+		var next unit.Name
+		if len(added) == 0 || len(old) > 0 && old[0] < added[0] {
+			next, old = old[0], old[1:]
+		} else {
+			next, added = added[0], added[1:]
+		}
+		if _, there := c.view.Units[next]; there && (len(names) == 0 || names[len(names)-1] != next) {
+			names = append(names, next)
+		}
+	}
+	c.names, c.added = names, nil
 }
 
 // touch tells the unit's watchers that it has changed.

@@ -3,6 +3,7 @@ package server
 import (
 	"sync"
 
+	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/unit"
 )
 
@@ -18,6 +19,15 @@ type fileCache struct {
 type parsedFile struct {
 	*unit.File
 	written []unit.Option
+	asJSON  []byte // written
+	// local: whatever the unit's name, it is no global one.
+	local bool
+}
+
+func newParsedFile(f *unit.File) *parsedFile {
+	p := &parsedFile{File: f, written: f.WrittenOptions()}
+	p.asJSON, p.local = api.EncodeOptions(p.written), !f.MayBeGlobal()
+	return p
 }
 
 func (f *fileCache) reset() {
@@ -43,13 +53,13 @@ func (c *cache) file(h unit.Hash) *parsedFile {
 	}
 	text, there := c.view.Files[h]
 	if !there {
-		return &parsedFile{File: unit.FromOptions(nil)}
+		return newParsedFile(unit.FromOptions(nil))
 	}
 	f, err := unit.Parse(text)
 	if err != nil {
 		f = unit.FromOptions(nil)
 	}
-	p := &parsedFile{File: f, written: f.WrittenOptions()}
+	p := newParsedFile(f)
 	c.files.parsed[h] = p
 	return p
 }
@@ -57,6 +67,10 @@ func (c *cache) file(h unit.Hash) *parsedFile {
 // global reports whether a unit runs on every machine. The cache's lock must be
 // held.
 func (c *cache) global(name unit.Name, h unit.Hash) bool {
-	req, err := c.file(h).Requirements(name)
+	f := c.file(h)
+	if f.local {
+		return false
+	}
+	req, err := f.Requirements(name)
 	return err == nil && req.Global
 }

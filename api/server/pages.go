@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // cursor is what a nextPageToken says: the entry after which the next page
@@ -111,4 +112,41 @@ func after[K ~string](keys []K, key K) []K {
 		i++
 	}
 	return keys[i:]
+}
+
+// pageWriter writes a page of a list as it goes through it: the whole list at
+// once, as values and as JSON, would be a multiple of what is stored.
+type pageWriter struct {
+	body []byte
+	rows int
+}
+
+// bodies are buffers of pages that have been sent.
+var bodies = sync.Pool{New: func() any { return &pageWriter{} }}
+
+// newPageWriter begins a page; free is to be called when its body is needed no
+// more.
+func newPageWriter(field string) (p *pageWriter, free func()) {
+	p = bodies.Get().(*pageWriter)
+	p.rows = 0
+	p.body = append(append(append(p.body[:0], `{"`...), field...), `":[`...)
+	return p, func() { bodies.Put(p) }
+}
+
+// row has the next row appended to the body.
+func (p *pageWriter) row(write func([]byte) []byte) {
+	if p.rows++; p.rows > 1 {
+		p.body = append(p.body, ',')
+	}
+	p.body = write(p.body)
+}
+
+// end completes the page; next is where the one after begins, nil if there is
+// none.
+func (p *pageWriter) end(next *cursor, list listKind) {
+	p.body = append(p.body, ']')
+	if next != nil {
+		p.body = append(append(append(p.body, `,"nextPageToken":"`...), next.token(list)...), '"')
+	}
+	p.body = append(p.body, '}')
 }

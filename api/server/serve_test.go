@@ -256,7 +256,7 @@ func serveOn(t *testing.T, s *server.Server, l net.Listener) {
 	})
 }
 
-func clientOf(t *testing.T, socket string) *http.Client {
+func clientOf(t testing.TB, socket string) *http.Client {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}

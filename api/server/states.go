@@ -6,6 +6,7 @@ import (
 
 	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
 
@@ -24,15 +25,16 @@ func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) er
 	if err != nil {
 		return err
 	}
-	return s.answer(w, http.StatusOK, s.cache.statePage(page, onlyUnit, onlyMachine))
+	out, free := newPageWriter("states")
+	defer free()
+	s.cache.statePage(out, page, onlyUnit, onlyMachine)
+	return s.answerJSON(w, http.StatusOK, out.body)
 }
 
-// statePage gives a page of the states of a unit and of a machine, or of all if
+// statePage writes a page of the states of a unit and of a machine, or of all if
 // they are empty.
-func (c *cache) statePage(page page, onlyUnit unit.Name, onlyMachine machine.ID) api.UnitStatePage {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	out := api.UnitStatePage{States: []api.UnitState{}}
+func (c *cache) statePage(out *pageWriter, page page, onlyUnit unit.Name, onlyMachine machine.ID) {
+	defer c.lockSorted().RUnlock()
 	names := c.names
 	if onlyUnit != "" {
 		names = []unit.Name{onlyUnit}
@@ -40,20 +42,26 @@ func (c *cache) statePage(page page, onlyUnit unit.Name, onlyMachine machine.ID)
 	// The last unit of the page before may have more states.
 	from := unit.Name(page.After)
 	begin, _ := slices.BinarySearch(names, from)
+	var last cursor
 	for _, name := range names[begin:] {
-		for _, id := range c.visibleStates(name) {
-			if onlyMachine != "" && id != onlyMachine || name == from && string(id) <= page.Machine {
+		if _, there := c.view.Units[name]; !there && onlyUnit == "" {
+			continue
+		}
+		for _, on := range c.states[name] {
+			id := on.machine
+			if !visible(on) || onlyMachine != "" && id != onlyMachine || name == from && string(id) <= page.Machine {
 				continue
 			}
-			if len(out.States) == page.limit {
-				last := out.States[len(out.States)-1]
-				out.NextPageToken = cursor{After: string(last.Name), Machine: last.MachineID}.token(stateList)
-				return out
+			if out.rows == page.limit {
+				out.end(&last, stateList)
+				return
 			}
-			out.States = append(out.States, c.stateWire(name, id))
+			row := c.stateWire(name, on)
+			out.row(row.AppendJSON)
+			last = cursor{After: string(name), Machine: string(id)}
 		}
 	}
-	return out
+	out.end(nil, stateList)
 }
 
 func (s *Server) getState(w http.ResponseWriter, r *http.Request, given string) error {
@@ -71,31 +79,22 @@ func (s *Server) getState(w http.ResponseWriter, r *http.Request, given string) 
 func (c *cache) firstState(name unit.Name) (api.UnitState, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	ids := c.visibleStates(name)
-	if len(ids) == 0 {
+	i := slices.IndexFunc(c.states[name], visible)
+	if i < 0 {
 		return api.UnitState{}, false
 	}
-	return c.stateWire(name, ids[0]), true
+	return c.stateWire(name, c.states[name][i]), true
 }
 
-// visibleStates gives the machines that have something to say of a unit: not
-// those that only acknowledge that they have taken it away. The cache's lock must
-// be held.
-func (c *cache) visibleStates(name unit.Name) []machine.ID {
-	ids := c.states.sorted(name)
-	out := ids[:0]
-	for _, id := range ids {
-		if c.states[name][id].Target != unit.TargetNone {
-			out = append(out, id)
-		}
-	}
-	return out
-}
+// visible reports whether a machine has something to say of a unit: not if it
+// only acknowledges that it has taken it away.
+func visible(s *onMachine[record.State]) bool { return s.value.Target != unit.TargetNone }
 
-func (c *cache) stateWire(name unit.Name, id machine.ID) api.UnitState {
-	st := c.states[name][id]
+// stateWire is a state as the API shows it. The cache's lock must be held.
+func (c *cache) stateWire(name unit.Name, on *onMachine[record.State]) api.UnitState {
+	st := &on.value
 	out := api.UnitState{
-		Name: name, Hash: st.File, MachineID: string(id), PrimaryIP: c.ip(id), SystemdLoadState: st.Load,
+		Name: name, Hash: st.File, MachineID: string(on.machine), PrimaryIP: c.ip(on.machine), SystemdLoadState: st.Load,
 		SystemdActiveState: st.Active, SystemdSubState: st.Sub, Result: st.Result, Error: st.Error, Log: st.Log,
 	}
 	if out.Hash == "" { // a unit that a machine could not take

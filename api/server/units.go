@@ -18,13 +18,16 @@ func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) err
 	if err != nil {
 		return err
 	}
-	return s.answer(w, http.StatusOK, s.cache.unitPage(page))
+	out, free := newPageWriter("units")
+	defer free()
+	s.cache.unitPage(out, page)
+	return s.answerJSON(w, http.StatusOK, out.body)
 }
 
-func (c *cache) unitPage(page page) api.UnitPage {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	out := api.UnitPage{Units: []api.Unit{}}
+// unitPage writes a page.
+func (c *cache) unitPage(out *pageWriter, page page) {
+	defer c.lockSorted().RUnlock()
+	var last unit.Name
 	size := 0
 	for _, name := range after(c.names, unit.Name(page.After)) {
 		u, visible := c.unit(name)
@@ -32,13 +35,20 @@ func (c *cache) unitPage(page page) api.UnitPage {
 			continue
 		}
 		size += len(c.view.Files[u.File])
-		if len(out.Units) == page.limit || len(out.Units) > 0 && size > maxPageBytes {
-			out.NextPageToken = cursor{After: string(out.Units[len(out.Units)-1].Name)}.token(unitList)
-			break
+		if out.rows == page.limit || out.rows > 0 && size > maxPageBytes {
+			out.end(&cursor{After: string(last)}, unitList)
+			return
 		}
-		out.Units = append(out.Units, c.unitWire(name))
+		out.row(func(b []byte) []byte { return c.appendUnit(b, name) })
+		last = name
 	}
-	return out
+	out.end(nil, unitList)
+}
+
+// appendUnit appends a unit's row as JSON. The cache's lock must be held.
+func (c *cache) appendUnit(b []byte, name unit.Name) []byte {
+	row := c.unitWire(name)
+	return row.AppendJSON(b, c.file(row.Hash).asJSON)
 }
 
 func (s *Server) getUnit(w http.ResponseWriter, r *http.Request, given string) error {
@@ -138,7 +148,8 @@ func (s *Server) restartOnly(r *http.Request, name unit.Name) (machine.ID, error
 		return "", notFound("there is no machine with the id %q; GET /machines lists them", id)
 	case u.Target != unit.TargetLaunched:
 		return "", conflict("unit %s is not launched, but %s", name, u.Target)
-	case !s.cache.placed[name][id].Target.Wanted():
+	}
+	if told := s.cache.placed.at(name, id); told == nil || !told.Target.Wanted() {
 		return "", conflict("unit %s is not on machine %s", name, id)
 	}
 	return id, nil
@@ -148,9 +159,7 @@ func (s *Server) restartOnly(r *http.Request, name unit.Name) (machine.ID, error
 func (c *cache) isOn(name unit.Name, id machine.ID) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	_, told := c.placed[name][id]
-	_, says := c.states[name][id]
-	return told || says
+	return c.placed.at(name, id) != nil || c.states.at(name, id) != nil
 }
 
 // unitWire is a unit as the API shows it, without its text. The cache's lock must
@@ -162,9 +171,9 @@ func (c *cache) unitWire(name unit.Name) api.Unit {
 		DesiredState: u.Target, CurrentState: c.current(name),
 	}
 	if !c.global(name, u.File) {
-		for _, id := range c.placed.sorted(name) {
-			if c.placed[name][id].Target.Wanted() {
-				out.MachineID, out.PrimaryIP = string(id), c.ip(id)
+		for _, p := range c.placed[name] {
+			if p.value.Target.Wanted() {
+				out.MachineID, out.PrimaryIP = string(p.machine), c.ip(p.machine)
 				break
 			}
 		}
@@ -177,10 +186,10 @@ func (c *cache) unitWire(name unit.Name) api.Unit {
 func (c *cache) current(name unit.Name) unit.Target {
 	out := unit.TargetInactive
 	for _, s := range c.states[name] {
-		switch {
-		case s.Target == unit.TargetLaunched:
+		switch s.value.Target {
+		case unit.TargetLaunched:
 			return unit.TargetLaunched
-		case s.Target == unit.TargetLoaded:
+		case unit.TargetLoaded:
 			out = unit.TargetLoaded
 		}
 	}

@@ -221,14 +221,14 @@ func (c *cache) status(name unit.Name) api.UnitStatus {
 		}
 		out.ServiceType = c.file(u.File).ServiceType(name)
 	}
-	for _, id := range c.placed.sorted(name) {
-		p := c.placed[name][id]
+	for _, on := range c.placed[name] {
+		id, p := on.machine, &on.value
 		out.Placements = append(out.Placements, api.Placement{
 			MachineID: string(id), PrimaryIP: c.ip(id), Target: p.Target, Hash: p.File, Restart: p.Restart,
 		})
 	}
-	for _, id := range c.states.sorted(name) {
-		s := c.states[name][id]
+	for _, on := range c.states[name] {
+		id, s := on.machine, &on.value
 		out.States = append(out.States, api.MachineState{
 			MachineID: string(id), PrimaryIP: c.ip(id), Target: s.Target, Hash: s.File, Restart: s.Restart,
 			SystemdState: s.SystemdState, Error: s.Error, Log: s.Log,

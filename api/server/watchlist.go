@@ -53,9 +53,9 @@ func unitRows() rows[api.Unit] {
 		kind: unitList,
 		told: func(c *cache) *sharedRows[api.Unit] { return &c.told.units },
 		keys: func(c *cache) []record.Key {
-			out := make([]record.Key, len(c.names))
-			for i, n := range c.names {
-				out[i].Unit = n
+			out := make([]record.Key, 0, len(c.view.Units))
+			for n := range c.view.Units {
+				out = append(out, record.Key{Unit: n})
 			}
 			return out
 		},
@@ -84,10 +84,11 @@ func stateRows(onlyUnit unit.Name, onlyMachine machine.ID) rows[api.UnitState] {
 				return row, false
 			}
 			_, exists := c.view.Units[k.Unit]
-			if state, said := c.view.States[k]; !exists || !said || state.Target == unit.TargetNone {
+			i, said := slices.BinarySearchFunc(c.states[k.Unit], k.Machine, (*onMachine[record.State]).compare)
+			if !exists || !said || !visible(c.states[k.Unit][i]) {
 				return row, false
 			}
-			return c.stateWire(k.Unit, k.Machine), true
+			return c.stateWire(k.Unit, c.states[k.Unit][i]), true
 		},
 	}
 }
@@ -269,8 +270,8 @@ func (c *cache) touchLists(ch record.Change) {
 		}
 	case record.UnitChange:
 		c.touchList(unitList, record.Key{Unit: ch.Name})
-		for id := range c.states[ch.Name] {
-			c.touchList(stateList, record.Key{Unit: ch.Name, Machine: id})
+		for _, on := range c.states[ch.Name] {
+			c.touchList(stateList, record.Key{Unit: ch.Name, Machine: on.machine})
 		}
 	case record.PlacementChange:
 		c.touchList(unitList, record.Key{Unit: ch.Unit})
