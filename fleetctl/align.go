@@ -25,19 +25,19 @@ func (a *alignment) fit(cells []string) {
 	}
 }
 
-// line gives a row that there is room for.
-func (a *alignment) line(cells []string) string {
-	var b strings.Builder
+// appendLine appends a row that there is room for.
+func (a *alignment) appendLine(b []byte, cells []string) []byte {
 	for i, cell := range cells {
-		b.WriteString(cell)
+		b = append(b, cell...)
 		if i == len(cells)-1 {
 			break
 		}
 		stop := a.widths[i]/tabWidth + 1 // there is a space at least between two cells
-		b.WriteString(strings.Repeat("\t", stop-utf8.RuneCountInString(cell)/tabWidth))
+		for range stop - utf8.RuneCountInString(cell)/tabWidth {
+			b = append(b, '\t')
+		}
 	}
-	b.WriteByte('\n')
-	return b.String()
+	return append(b, '\n')
 }
 
 // cellText is a value as a cell: "-" if there is none. What would break the

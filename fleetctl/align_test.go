@@ -24,7 +24,7 @@ func TestColumnsLieAsTabwriterLaysThem(t *testing.T) {
 		w.Flush()
 		var got strings.Builder
 		for _, r := range rows {
-			got.WriteString(a.line(r))
+			got.Write(a.appendLine(nil, r))
 		}
 		if got.String() != want.String() {
 			t.Fatalf("got\n%q, want\n%q", got.String(), want.String())
@@ -41,7 +41,7 @@ func TestColumnsOnlyGrow(t *testing.T) {
 	} {
 		cells := strings.Fields(step.cells)
 		a.fit(cells)
-		if got := a.line(cells); got != step.want {
+		if got := string(a.appendLine(nil, cells)); got != step.want {
 			t.Errorf("%q, want %q", got, step.want)
 		}
 	}

@@ -48,7 +48,7 @@ func (c *cli) listUnitFilesCommand() *cobra.Command {
 		columns: unitFileColumns, fields: "unit,hash,dstate,state,target",
 		key: func(u unitFileRow) string { return string(u.Unit) },
 	}
-	t.rows, t.watch = source(c, unitFileRowOf, (*api.Client).Units, (*api.Client).WatchUnits)
+	t.rows, t.watch = source(c, unitFileRows(), (*api.Client).Units, (*api.Client).WatchUnits)
 	return listCommand(c, &cobra.Command{
 		Use:   "list-unit-files",
 		Short: "List the units of the cluster, and what is wanted of them",
@@ -69,11 +69,29 @@ ip, global and description, ids and hashes whole.
 	}, t)
 }
 
-func unitFileRowOf(u api.Unit) unitFileRow {
-	f := unit.FromOptions(u.Options)
-	req, _ := f.Requirements(u.Name) // a unit that can't be read is shown as far as it goes
-	return unitFileRow{
-		Unit: u.Name, Hash: u.Hash, DesiredState: u.DesiredState, CurrentState: u.CurrentState,
-		Machine: u.MachineID, IP: u.PrimaryIP, Global: req.Global, Description: f.Description(),
+// unitFileRows gives what makes rows of units. It reads a file only once,
+// however many units have it.
+func unitFileRows() func(api.Unit) unitFileRow {
+	type file struct {
+		*unit.File
+		description string
+		global      bool // perhaps
+	}
+	var last file
+	var lastHash unit.Hash
+	return func(u api.Unit) unitFileRow {
+		if last.File == nil || u.Hash == "" || u.Hash != lastHash { // lists are sorted: it is the last one's, or none's that was before
+			f := unit.FromOptions(u.Options)
+			last, lastHash = file{File: f, description: f.Description(), global: f.MayBeGlobal()}, u.Hash
+		}
+		row := unitFileRow{
+			Unit: u.Name, Hash: u.Hash, DesiredState: u.DesiredState, CurrentState: u.CurrentState,
+			Machine: u.MachineID, IP: u.PrimaryIP, Description: last.description,
+		}
+		if last.global {
+			req, _ := last.Requirements(u.Name) // a unit that can't be read is shown as far as it goes
+			row.Global = req.Global
+		}
+		return row
 	}
 }

@@ -106,37 +106,56 @@ func (l *listing) columns(chosen bool, known []string) ([]string, error) {
 }
 
 func printTable[R any](out io.Writer, l listing, fields []string, columns map[string]column[R], rows []R) error {
-	var all [][]string
+	all := make([][]string, 0, len(rows)+1)
 	if !l.noLegend {
 		all = append(all, headers(fields))
 	}
+	cells := make([]string, 0, len(rows)*len(fields)) // of all rows
+	show := columnsOf(fields, columns)
 	for _, row := range rows {
-		all = append(all, cellsOf(row, fields, columns, l.full))
+		from := len(cells)
+		cells = appendCells(cells, row, show, l.full)
+		all = append(all, cells[from:])
 	}
 	return printAligned(out, &alignment{}, all)
 }
 
 // printAligned writes rows at once, in columns that fit them all.
 func printAligned(out io.Writer, a *alignment, rows [][]string) error {
-	var text strings.Builder
 	for _, r := range rows {
 		a.fit(r)
 	}
+	var text []byte
 	for _, r := range rows {
-		text.WriteString(a.line(r))
+		if text = a.appendLine(text, r); len(text) >= printAtOnce {
+			if _, err := out.Write(text); err != nil {
+				return err
+			}
+			text = text[:0]
+		}
 	}
-	_, err := io.WriteString(out, text.String())
+	_, err := out.Write(text)
 	return err
 }
+
+// printAtOnce is how much is written at a time, and some.
+const printAtOnce = 64 << 10
 
 func headers(fields []string) []string {
 	return strings.Split(strings.ToUpper(strings.Join(fields, ",")), ",")
 }
 
-func cellsOf[R any](row R, fields []string, columns map[string]column[R], full bool) []string {
-	cells := make([]string, len(fields))
+func columnsOf[R any](fields []string, columns map[string]column[R]) []column[R] {
+	out := make([]column[R], len(fields))
 	for i, f := range fields {
-		cells[i] = cellText(columns[f](row, full))
+		out[i] = columns[f]
+	}
+	return out
+}
+
+func appendCells[R any](cells []string, row R, columns []column[R], full bool) []string {
+	for _, c := range columns {
+		cells = append(cells, cellText(c(row, full)))
 	}
 	return cells
 }

@@ -36,7 +36,7 @@ func watchTable[R any](ctx context.Context, c *cli, l listing, fields []string, 
 	w := &tableWatch[R]{cli: c, key: t.key, rows: map[string]R{}}
 	switch l.output {
 	case "":
-		w.out = &rowWriter[R]{out: c.stdout, listing: l, fields: fields, columns: t.columns, key: t.key, shown: map[string][]string{}}
+		w.out = &rowWriter[R]{out: c.stdout, listing: l, fields: fields, columns: columnsOf(fields, t.columns), key: t.key, shown: map[string][]string{}}
 	default:
 		w.out = &documentWriter[R]{out: c.stdout, yaml: l.output == "yaml"}
 	}
@@ -112,7 +112,7 @@ type rowWriter[R any] struct {
 	out     io.Writer
 	listing listing
 	fields  []string
-	columns map[string]column[R]
+	columns []column[R] // of the fields
 	key     func(R) string
 	align   alignment
 	shown   map[string][]string // the cells, by the row's key
@@ -124,7 +124,7 @@ func (w *rowWriter[R]) begin(rows []R) error {
 		all = append(all, headers(w.fields))
 	}
 	for _, row := range rows {
-		cells := cellsOf(row, w.fields, w.columns, w.listing.full)
+		cells := appendCells(nil, row, w.columns, w.listing.full)
 		w.shown[w.key(row)] = cells
 		all = append(all, cells)
 	}
@@ -133,7 +133,7 @@ func (w *rowWriter[R]) begin(rows []R) error {
 
 func (w *rowWriter[R]) change(e api.ListEvent[R]) error {
 	k := w.key(*e.Object)
-	cells := cellsOf(*e.Object, w.fields, w.columns, w.listing.full)
+	cells := appendCells(nil, *e.Object, w.columns, w.listing.full)
 	switch {
 	case e.Type == api.Deleted:
 		delete(w.shown, k)

@@ -119,7 +119,7 @@ func TestWatchedTable(t *testing.T) {
 			w := &tableWatch[unitRow]{
 				cli: &cli{stderr: &errOut}, key: func(u unitRow) string { return u.Machine }, rows: map[string]unitRow{},
 			}
-			w.out = &rowWriter[unitRow]{out: &out, fields: []string{"machine", "sub"}, columns: unitColumns, key: w.key, shown: map[string][]string{}}
+			w.out = &rowWriter[unitRow]{out: &out, fields: []string{"machine", "sub"}, columns: columnsOf([]string{"machine", "sub"}, unitColumns), key: w.key, shown: map[string][]string{}}
 			for _, e := range tt.events {
 				if err := w.take(e); err != nil {
 					t.Fatal(err)
