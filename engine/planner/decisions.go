@@ -142,6 +142,13 @@ func newDraft(step int) *draft { return &draft{step: step} }
 
 func (d *draft) add(rank int32, x Decision) { d.ranks[rank] = append(d.ranks[rank], x) }
 
+// expect makes room for that many placements.
+func (d *draft) expect(n int) {
+	if n > slotChunk {
+		d.ranks[rankPlace] = slices.Grow(d.ranks[rankPlace], n)
+	}
+}
+
 // of gives the decision on a seat, or nil.
 func (d *draft) of(s *seat) *draftSlot {
 	if s.step == d.step {
@@ -191,16 +198,17 @@ func (d *draft) warn(format string, args ...any) {
 }
 
 func (d *draft) plan(wake time.Time) Plan {
-	n := 0
-	for _, list := range d.ranks {
-		n += len(list)
-	}
-	all := slices.Grow([]Decision(nil), n)
+	var all []Decision
 	for _, list := range d.ranks {
 		list = slices.DeleteFunc(list, func(x Decision) bool { return x == nil })
 		// How units were looked at depends on the order in which things were
 		// told; what was decided doesn't.
-		all = append(all, sortRuns(list)...)
+		switch list = sortRuns(list); {
+		case len(all) > 0:
+			all = append(all, list...)
+		case len(list) > 0:
+			all = list
+		}
 	}
 	slices.Sort(d.warnings)
 	return Plan{Decisions: all, Wake: wake, Warnings: d.warnings}

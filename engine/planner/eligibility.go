@@ -94,6 +94,9 @@ func (h *host) bootedAs(id string) bool {
 
 func (p *Planner) fitsMetadata(j *job, h *host, _ mode, why *refusals) bool {
 	if why == nil {
+		if c := j.class; len(j.req.Metadata) > 0 && h.at >= 0 && c.generation == c.ring.generation {
+			return c.allowed.has(h.at)
+		}
 		return firstBroken(j.req.Metadata, h.meta) < 0
 	}
 	ok := true

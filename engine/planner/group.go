@@ -7,7 +7,7 @@ import (
 // group gives the units that must be on one machine with this one because
 // MachineOf ties them together, itself included, sorted by name.
 func (p *Planner) group(j *job) []*job {
-	if len(j.req.MachineOf) == 0 && len(p.followers[j.name]) == 0 {
+	if len(j.req.MachineOf) == 0 && len(j.followers) == 0 {
 		return nil
 	}
 	seen := map[*job]struct{}{j: {}}
@@ -24,7 +24,7 @@ func (p *Planner) group(j *job) []*job {
 				add(l)
 			}
 		}
-		for f := range p.followers[out[i].name] {
+		for f := range out[i].followers {
 			add(f)
 		}
 	}

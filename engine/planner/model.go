@@ -29,6 +29,9 @@ type job struct {
 	wants []*pattern // req.Conflicts
 	takes []*pattern // req.Replaces
 	known []*pattern // all patterns, of whichever unit, that match the name
+	// followers are the units whose MachineOf names this one, as in
+	// Planner.followers.
+	followers map[*job]struct{}
 
 	seats []*seat // sorted by machine; each has a spec or a state
 	// claim is the machine that a unit with Replaces has chosen, while those
@@ -165,7 +168,7 @@ type host struct {
 	missing time.Time
 
 	open bool  // new units may be placed here
-	at   int32 // its position on the ring; -1: none yet
+	at   int32 // its position on the ring, or why it has none
 	load int   // seats that are held
 }
 
@@ -177,6 +180,9 @@ func (p *Planner) job(name unit.Name) *job {
 		j = &job{name: name, ring: hashOf(string(name)), req: p.nothing}
 		if t, ok := name.Template(); ok {
 			j.template = p.template(t)
+		}
+		if len(p.followers) > 0 {
+			j.followers = p.followers[name]
 		}
 		p.jobs[name] = j
 		p.names.add(j)
@@ -200,7 +206,7 @@ func (p *Planner) dropJob(j *job) {
 func (p *Planner) host(id machine.ID) *host {
 	h := p.hosts[id]
 	if h == nil {
-		h = &host{id: id, ring: hashOf(string(id)), at: -1, claims: map[*job]struct{}{}}
+		h = &host{id: id, ring: hashOf(string(id)), at: nowhere}
 		p.hosts[id] = h
 		short := id.Short()
 		p.short[short] = append(p.short[short], h)
@@ -254,7 +260,7 @@ func (p *Planner) touched(s *seat) {
 		p.patterns.count(s, is, +1)
 		if (was == held) != (is == held) {
 			p.reload(s, is == held)
-			for f := range p.followers[s.job.name] {
+			for f := range s.job.followers {
 				p.mark(f)
 			}
 		}

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -152,6 +153,9 @@ func (p *Planner) expectUnits(changes []record.Change) {
 	}
 	if n > 0 {
 		p.jobs = make(map[unit.Name]*job, n)
+		p.names.recent = make([]*job, 0, n)
+		p.queue = make([]*job, 0, n)
+		p.spoiled = make([]*job, 0, n)
 	}
 }
 
@@ -220,13 +224,14 @@ func (p *Planner) run() {
 	budget := maxLooks * (len(p.jobs) + len(p.queue) + len(p.pairs) + 100)
 	for len(p.queue) > 0 || len(p.pairs) > 0 {
 		p.restoreUnits(p.queue)
-		batch := p.pairs
+		batch := slices.Grow(p.pairs, len(p.queue))
 		for _, j := range p.queue {
 			j.queued = false
 			batch = append(batch, pair{job: j})
 		}
 		p.queue, p.pairs = nil, nil
-		p.order(batch)
+		batch = p.order(batch)
+		p.out.expect(len(batch))
 		if budget -= len(batch); budget < 0 {
 			p.out.warn("planning found no end and was cut short at %s: please report this", batch[0].job.name)
 			return
@@ -257,17 +262,49 @@ const (
 // order sorts units so that each is looked at after those that it follows: it
 // must know where they are. Among them, those that only leave come first, then
 // those with Replaces, for others must make way for them.
-func (p *Planner) order(batch []pair) {
-	ranks := map[*job]int{}
+func (p *Planner) order(batch []pair) []pair {
+	if len(batch) == 1 {
+		return batch
+	}
+	ranks, ends := map[*job]int{}, map[int]int{}
 	for i := range batch {
 		batch[i].rank = p.rank(batch[i].job, ranks)
+		ends[batch[i].rank]++
 	}
-	slices.SortFunc(batch, func(a, b pair) int {
-		if a.job == b.job {
-			return cmp.Compare(a.hostID(), b.hostID())
+	// Those of a rank are in order as a rule, for a snapshot is: then nothing is
+	// to be sorted once they are together.
+	if len(ends) > 1 {
+		at := 0
+		for _, rank := range slices.Sorted(maps.Keys(ends)) {
+			at, ends[rank] = at+ends[rank], at
 		}
-		return cmp.Or(cmp.Compare(a.rank, b.rank), byName(a.job, b.job))
-	})
+		ordered := make([]pair, len(batch))
+		for _, x := range batch {
+			ordered[ends[x.rank]] = x
+			ends[x.rank]++
+		}
+		batch = ordered
+	}
+	begin := 0
+	for _, rank := range slices.Sorted(maps.Keys(ends)) {
+		some := batch[begin:]
+		if len(ends) > 1 {
+			some = batch[begin:ends[rank]]
+			begin = ends[rank]
+		}
+		if !slices.IsSortedFunc(some, byUnit) {
+			slices.SortFunc(some, byUnit)
+		}
+	}
+	return batch
+}
+
+// byUnit orders pairs of one rank.
+func byUnit(a, b pair) int {
+	if a.job == b.job {
+		return cmp.Compare(a.hostID(), b.hostID())
+	}
+	return byName(a.job, b.job)
 }
 
 // rank gives the place of a unit in the order. Those that have to do with no
@@ -275,7 +312,7 @@ func (p *Planner) order(batch []pair) {
 func (p *Planner) rank(j *job, ranks map[*job]int) int {
 	if j.wanted() && len(j.takes) == 0 && len(j.req.MachineOf) == 0 {
 		switch {
-		case j.req.Global, len(j.wants) > 0, len(j.known) > 0, len(p.followers) > 0 && len(p.followers[j.name]) > 0:
+		case j.req.Global, len(j.wants) > 0, len(j.known) > 0, len(j.followers) > 0:
 			return 0
 		case j.req.Empty():
 			return rankFree

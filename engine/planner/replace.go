@@ -18,7 +18,7 @@ func (p *Planner) replacesBack(v, j *job) bool {
 	seen := map[*job]struct{}{}
 	next := []*job{v}
 	push := func(y *job) {
-		if _, ok := seen[y]; !ok && y.wanted() && (len(y.takes) > 0 || len(p.followers[y.name]) > 0) {
+		if _, ok := seen[y]; !ok && y.wanted() && (len(y.takes) > 0 || len(y.followers) > 0) {
 			seen[y] = struct{}{}
 			next = append(next, y)
 		}
@@ -26,7 +26,7 @@ func (p *Planner) replacesBack(v, j *job) bool {
 	for len(next) > 0 {
 		x := next[len(next)-1]
 		next = next[:len(next)-1]
-		if _, follows := p.followers[x.name][j]; follows || x.replacesUnit(j) {
+		if _, follows := x.followers[j]; follows || x.replacesUnit(j) {
 			return true
 		}
 		for _, g := range x.takes {
@@ -34,7 +34,7 @@ func (p *Planner) replacesBack(v, j *job) bool {
 				push(y)
 			}
 		}
-		for f := range p.followers[x.name] {
+		for f := range x.followers {
 			push(f)
 		}
 	}
@@ -77,6 +77,9 @@ func (p *Planner) replace(j *job) (to *host, pending bool) {
 		return nil, false
 	}
 	j.claim = h
+	if h.claims == nil {
+		h.claims = map[*job]struct{}{}
+	}
 	h.claims[j] = struct{}{}
 	p.evict(j, h)
 	return nil, true

@@ -52,9 +52,21 @@ func (p *Planner) tie(j *job, req unit.Requirements) {
 	j.takes = p.patterns.tie(j, replaces, req.Replaces)
 	for _, leader := range req.MachineOf {
 		if p.followers[leader] == nil {
-			p.followers[leader] = map[*job]struct{}{}
+			p.setFollowers(leader, map[*job]struct{}{})
 		}
 		p.followers[leader][j] = struct{}{}
+	}
+}
+
+// setFollowers sets who follows the unit of a name, which need not exist.
+func (p *Planner) setFollowers(leader unit.Name, followers map[*job]struct{}) {
+	if followers == nil {
+		delete(p.followers, leader)
+	} else {
+		p.followers[leader] = followers
+	}
+	if l := p.jobs[leader]; l != nil {
+		l.followers = followers
 	}
 }
 
@@ -69,7 +81,7 @@ func (p *Planner) untie(j *job) {
 	for _, leader := range j.req.MachineOf {
 		delete(p.followers[leader], j)
 		if len(p.followers[leader]) == 0 {
-			delete(p.followers, leader)
+			p.setFollowers(leader, nil)
 		}
 	}
 	p.classes.leave(j.class)

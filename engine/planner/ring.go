@@ -12,6 +12,10 @@ import (
 type ring struct {
 	hosts []*host  // by position; nil where one was forgotten
 	keys  []uint64 // their place on the ring of hashes
+	// begins has the first position at or after every part of the ring of hashes,
+	// which are as many as 1<<(64-shift): about one for each machine.
+	begins []int32
+	shift  int
 	// generation changes with the positions: what is kept by position is void.
 	generation int
 	joined     []*host // to be given a position
@@ -30,20 +34,23 @@ type ring struct {
 
 // join gives a machine a position before the next search.
 func (r *ring) join(h *host) {
-	if h.at < 0 && !slices.Contains(r.joined, h) {
+	if h.at == nowhere {
+		h.at = joining
 		r.joined = append(r.joined, h)
 	}
 }
 
 // forget takes a machine out.
 func (r *ring) forget(h *host) {
-	r.joined = slices.DeleteFunc(r.joined, func(x *host) bool { return x == h })
-	if h.at >= 0 {
+	switch {
+	case h.at == joining:
+		r.joined = slices.DeleteFunc(r.joined, func(x *host) bool { return x == h })
+	case h.at >= 0:
 		r.note(h)
 		r.hosts[h.at] = nil
 		r.forgotten++
-		h.at = -1
 	}
+	h.at = nowhere
 }
 
 // tidy gives new machines their positions, which moves the others.
@@ -60,8 +67,22 @@ func (r *ring) tidy() {
 		h.at = int32(i)
 		r.keys = append(r.keys, h.ring)
 	}
+	r.index()
 	r.generation++
 	r.drop()
+}
+
+// index makes begins.
+func (r *ring) index() {
+	r.shift = 64 - bits.Len(uint(len(r.keys)))
+	r.begins = make([]int32, 1<<(64-r.shift))
+	at := 0
+	for i := range r.begins {
+		for at < len(r.keys) && r.keys[at]>>r.shift < uint64(i) {
+			at++
+		}
+		r.begins[i] = int32(at)
+	}
 }
 
 // note says that a machine's load or openness changed.
@@ -95,11 +116,23 @@ func (r *ring) end() int { return r.dropped + len(r.changes) }
 
 // from gives the first position at or after a place on the ring of hashes.
 func (r *ring) from(place uint64) int {
-	i, _ := slices.BinarySearch(r.keys, place)
+	if len(r.keys) == 0 {
+		return 0
+	}
+	i := int(r.begins[place>>r.shift])
+	for i < len(r.keys) && r.keys[i] < place {
+		i++
+	}
 	return i
 }
 
 func (r *ring) newSet() set { return make(set, (len(r.hosts)+63)/64) }
+
+// What a machine has for a position while it has none.
+const (
+	nowhere = -1 - iota
+	joining // in ring.joined
+)
 
 // fewMachines is ring.few: to go through so many costs what a set costs.
 const fewMachines = 32
