@@ -50,7 +50,7 @@ unit: tools ## the tests that need no host, under the race detector
 	go vet ./...
 	go test -race -timeout 10m $$(go list ./... | grep -v '/functional')
 # Uncached: go does not see that files outside of a module have changed.
-	for module in dist/check bench/swarmkit; do (cd $$module && go vet ./... && go test -count=1 ./...); done
+	for module in dist/check bench/swarmkit bench/plot; do (cd $$module && go vet ./... && go test -count=1 ./...); done
 
 # How long; 20000x is so many requests, which takes the same everywhere.
 FUZZTIME ?= 2m
@@ -77,7 +77,7 @@ tools:
 .PHONY: lint
 lint: $(GOLANGCI) ## go vet, staticcheck and more
 	$(GOLANGCI) run ./...
-	for module in dist/check bench/swarmkit; do (cd $$module && $(GOLANGCI) run ./...); done
+	for module in dist/check bench/swarmkit bench/plot; do (cd $$module && $(GOLANGCI) run ./...); done
 
 $(GOLANGCI):
 	@echo "building golangci-lint v2.15.0 (about two minutes, once)"
@@ -105,6 +105,7 @@ bench: packages ## speed, beside floors and peers of the same run: one table (as
 .PHONY: bench-docs
 bench-docs: ## put the table and the plot of the last make bench into docs/performance.md
 	go run ./bench/table -docs docs/performance.md $(wildcard $(BENCHES:%=$(BENCH_OUT)/%.json))
+	cp $(BENCH_OUT)/performance.svg docs/performance.svg
 
 .PHONY: bench-planner
 bench-planner: ## the planner alone: a million units on ten thousand machines
