@@ -19,6 +19,9 @@ import (
 	"github.com/fleet-project/fleet/functional/platform"
 )
 
+// subject is what the figures on starting and stopping are of.
+const subject = "start and stop on real hosts"
+
 // cases by name, in the order of the table. Each leaves the cluster whole, and
 // without units.
 var cases = []struct {
@@ -26,6 +29,7 @@ var cases = []struct {
 	run  func(context.Context, *bench) error
 }{
 	{"one", caseOne},
+	{"many", caseMany},
 }
 
 func main() {
