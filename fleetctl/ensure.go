@@ -12,8 +12,9 @@ import (
 	"github.com/fleet-project/fleet/unit"
 )
 
-// parallel is how many requests are under way at a time.
-const parallel = 16
+// parallel is how many requests are under way at a time: fleetd writes together
+// what it is asked for at the same time.
+const parallel = 64
 
 // step is what one unit needs to get into the state that a command wants.
 type step struct {
@@ -87,11 +88,8 @@ func (st *step) find(ctx context.Context, s *session) (*localFile, error) {
 	}
 	template, isInstance := st.name.Template()
 	if isInstance && !st.before.Exists {
-		switch u, err := s.client.Unit(ctx, template); {
-		case err == nil:
-			return &localFile{path: string(template), text: textOf(u)}, nil
-		case !api.IsNotFound(err):
-			return nil, err
+		if file, err = s.template(ctx, template); err != nil || file != nil {
+			return file, err
 		}
 	}
 	if file, err = readUnit(st.template); err != nil || file != nil || st.before.Exists {

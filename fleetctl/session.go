@@ -14,6 +14,8 @@ type session struct {
 	client *api.Client
 	// latest holds each unit's status as last heard.
 	latest map[unit.Name]api.UnitStatus
+	// templates are those that were asked for; nil: there is none.
+	templates map[unit.Name]*localFile
 
 	events chan api.Event
 	ended  chan error // why the stream is over
@@ -29,7 +31,7 @@ func (c *cli) follow(ctx context.Context, names []unit.Name) (*session, error) {
 	}
 	watching, end := context.WithCancel(ctx)
 	s := &session{
-		client: client, latest: map[unit.Name]api.UnitStatus{},
+		client: client, latest: map[unit.Name]api.UnitStatus{}, templates: map[unit.Name]*localFile{},
 		events: make(chan api.Event), ended: make(chan error, 1), end: end,
 	}
 	s.over.Go(func() {
@@ -68,6 +70,24 @@ func (s *session) note(e api.Event) {
 	if e.Status != nil {
 		s.latest[e.Status.Unit] = *e.Status
 	}
+}
+
+// template gives a template of the cluster's, nil if there is none. It asks once,
+// however many instances are started.
+func (s *session) template(ctx context.Context, name unit.Name) (*localFile, error) {
+	if file, asked := s.templates[name]; asked {
+		return file, nil
+	}
+	u, err := s.client.Unit(ctx, name)
+	if err != nil && !api.IsNotFound(err) {
+		return nil, err
+	}
+	var file *localFile
+	if err == nil {
+		file = &localFile{path: string(name), text: textOf(u)}
+	}
+	s.templates[name] = file
+	return file, nil
 }
 
 func (s *session) close() {
