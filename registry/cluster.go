@@ -88,8 +88,6 @@ func (l *Leadership) EnsureCluster(ctx context.Context, known record.ClusterID) 
 		return fmt.Errorf("a random cluster id: %w", err)
 	}
 	key := r.keys.cluster()
-	return l.write(ctx, Write{
-		ops:   []clientv3.Op{clientv3.OpPut(key, encode(record.Cluster{ID: record.ClusterID(hex.EncodeToString(id)), Schema: schema}))},
-		guard: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
-	})
+	return l.write(ctx, guarded(early, clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
+		clientv3.OpPut(key, encode(record.Cluster{ID: record.ClusterID(hex.EncodeToString(id)), Schema: schema}))))
 }

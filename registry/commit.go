@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/fleet-project/fleet/registry/record"
@@ -31,9 +30,13 @@ const (
 type Write struct {
 	stage stage
 	ops   []clientv3.Op
-	// guard keeps the write from undoing what somebody else wrote meanwhile;
-	// such a write goes alone, and is dropped when the guard fails.
-	guard []clientv3.Cmp
+}
+
+// guarded is a write that must not undo what somebody else wrote meanwhile: it is
+// dropped when the guard fails. It is a transaction of its own, nested into the one
+// that it goes with, so that one guard's failure is no other write's.
+func guarded(at stage, guard clientv3.Cmp, op clientv3.Op) Write {
+	return Write{stage: at, ops: []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{guard}, []clientv3.Op{op}, nil)}}
 }
 
 // PutPlacement tells a machine what to do with a unit.
@@ -56,31 +59,20 @@ func (l *Leadership) Forget(key record.Key) Write {
 // ReleaseUnit deletes a destroyed unit, unless it was created anew.
 func (l *Leadership) ReleaseUnit(name unit.Name, tombstone record.Unit) Write {
 	key := l.r.keys.unit(name)
-	return Write{
-		stage: late,
-		ops:   []clientv3.Op{clientv3.OpDelete(key)},
-		guard: []clientv3.Cmp{clientv3.Compare(clientv3.Value(key), "=", encode(tombstone))},
-	}
+	return guarded(late, clientv3.Compare(clientv3.Value(key), "=", encode(tombstone)), clientv3.OpDelete(key))
 }
 
 // RestoreUnit writes a unit that vanished by hand, unless it is back.
 func (l *Leadership) RestoreUnit(name unit.Name, u record.Unit) Write {
 	key := l.r.keys.unit(name)
-	return Write{
-		ops:   []clientv3.Op{clientv3.OpPut(key, encode(u))},
-		guard: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
-	}
+	return guarded(early, clientv3.Compare(clientv3.CreateRevision(key), "=", 0), clientv3.OpPut(key, encode(u)))
 }
 
 // CollectFile deletes a text that nothing used at the given revision, unless
 // it was submitted again since.
 func (l *Leadership) CollectFile(h unit.Hash, at int64) Write {
 	key := l.r.keys.file(h)
-	return Write{
-		stage: late,
-		ops:   []clientv3.Op{clientv3.OpDelete(key)},
-		guard: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "<", at+1)},
-	}
+	return guarded(late, clientv3.Compare(clientv3.ModRevision(key), "<", at+1), clientv3.OpDelete(key))
 }
 
 // RestoreFile writes a text that vanished by hand.
@@ -103,22 +95,18 @@ func (l *Leadership) Commit(ctx context.Context, writes []Write) error {
 }
 
 // stages cuts a commit into transactions. What is taken away and what is placed
-// goes together where it fits into one.
+// goes together where all of it fits into one.
 func stages(writes []Write) (txns [stageCount][]Write) {
-	var plain [stageCount][]Write
-	for _, w := range writes {
-		if w.guard != nil {
-			txns[w.stage] = append(txns[w.stage], w)
-		} else {
-			plain[w.stage] = append(plain[w.stage], w)
-		}
-	}
-	if whole := packed(slices.Concat(plain[:]...)); len(whole) == 1 {
-		txns[placed] = append(txns[placed], whole...)
+	if whole := packed(writes); len(whole) == 1 {
+		txns[placed] = whole
 		return txns
 	}
-	for s, ws := range plain {
-		txns[s] = append(txns[s], packed(ws)...)
+	var of [stageCount][]Write
+	for _, w := range writes {
+		of[w.stage] = append(of[w.stage], w)
+	}
+	for s, ws := range of {
+		txns[s] = packed(ws)
 	}
 	return txns
 }
@@ -162,17 +150,11 @@ func (l *Leadership) pipeline(ctx context.Context, txns []Write) error {
 }
 
 func (l *Leadership) write(ctx context.Context, w Write) error {
-	// A failed guard must be told from a failed fence: the fence is read in
-	// the Else branch.
-	resp, err := l.r.txn(ctx, append(slices.Clip(w.guard), l.fence()), w.ops, clientv3.OpGet(l.election.Key()))
+	resp, err := l.r.txn(ctx, []clientv3.Cmp{l.fence()}, w.ops)
 	if err != nil {
 		return fmt.Errorf("etcd did not confirm the leader's write: %w", err)
 	}
-	if resp.Succeeded {
-		return nil
-	}
-	kvs := resp.Responses[0].GetResponseRange().Kvs
-	if len(kvs) == 0 || kvs[0].CreateRevision != l.election.Rev() {
+	if !resp.Succeeded {
 		return ErrDeposed
 	}
 	return nil

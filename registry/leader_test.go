@@ -209,6 +209,31 @@ func TestAMoveIsOneTransaction(t *testing.T) {
 	}
 }
 
+// What is guarded goes together too, and the guard of one is no other's business.
+func TestGuardedWritesGoTogether(t *testing.T) {
+	r, s := fresh(t)
+	l := leading(t, r)
+	tombstone := record.Unit{Target: unit.TargetDestroyed}
+	var writes []Write
+	for i := range 2 * maxOps {
+		name := unit.Name(fmt.Sprintf("u%d.service", i))
+		stored := tombstone
+		if i%10 == 0 { // created anew
+			stored.Target = unit.TargetLoaded
+		}
+		s.Put(t, r.keys.unit(name), encode(stored))
+		writes = append(writes, l.ReleaseUnit(name, tombstone))
+	}
+	before := s.Revision(t)
+	ok(t, l.Commit(t.Context(), writes))
+	if n := s.Revision(t) - before; n != 3 { // each transaction holds one less than maxOps
+		t.Errorf("%d transactions", n)
+	}
+	if n := len(s.All(t, string(r.keys)+"units/")); n != (2*maxOps+9)/10 {
+		t.Errorf("%d units are left", n)
+	}
+}
+
 // Instruction and acknowledgement go together, wherever transactions are cut.
 func TestForgetIsAtomic(t *testing.T) {
 	r, s := fresh(t)

@@ -25,24 +25,20 @@ func (r *Registry) txn(ctx context.Context, when []clientv3.Cmp, then []clientv3
 }
 
 // batches cuts a slice into pieces that fit into a transaction each. Elements
-// stay whole: the operations of one happen together.
+// stay whole: the operations of one happen together. A nested transaction is one
+// operation; etcd counts what is in it along with those around it.
 func batches[T any](s []T, ops func(T) []clientv3.Op) iter.Seq[[]T] {
 	return func(yield func([]T) bool) {
-		first, count, size := 0, 0, 0
+		first, sum := 0, extent{}
 		for i, v := range s {
-			n, bytes := 0, 0
-			for _, op := range ops(v) {
-				n++
-				bytes += len(op.KeyBytes()) + len(op.ValueBytes())
-			}
-			if i > first && (count+n > maxOps || size+bytes > maxBytes) {
+			own := extentOf(ops(v))
+			if i > first && !sum.plus(own).fits() {
 				if !yield(s[first:i:i]) {
 					return
 				}
-				first, count, size = i, 0, 0
+				first, sum = i, extent{}
 			}
-			count += n
-			size += bytes
+			sum = sum.plus(own)
 		}
 		if first < len(s) {
 			yield(s[first:])
@@ -52,3 +48,26 @@ func batches[T any](s []T, ops func(T) []clientv3.Op) iter.Seq[[]T] {
 
 // alone is for slices of single operations.
 func alone(op clientv3.Op) []clientv3.Op { return []clientv3.Op{op} }
+
+// extent is how large a transaction is: its own operations, the most of a nested
+// one, and the bytes of all.
+type extent struct{ ops, nested, bytes int }
+
+func extentOf(ops []clientv3.Op) (e extent) {
+	for _, op := range ops {
+		e.ops++
+		e.bytes += len(op.KeyBytes()) + len(op.ValueBytes())
+		if op.IsTxn() {
+			_, then, _ := op.Txn()
+			in := extentOf(then)
+			e.nested, e.bytes = max(e.nested, in.ops+in.nested), e.bytes+in.bytes
+		}
+	}
+	return e
+}
+
+func (e extent) plus(o extent) extent {
+	return extent{e.ops + o.ops, max(e.nested, o.nested), e.bytes + o.bytes}
+}
+
+func (e extent) fits() bool { return e.ops+e.nested <= maxOps && e.bytes <= maxBytes }
