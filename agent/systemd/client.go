@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
+
+	"github.com/fleet-project/fleet/unit"
 )
 
 const (
@@ -103,8 +105,9 @@ type Client struct {
 	mu   sync.Mutex
 	conn *conn // nil while there is none
 
-	files     sync.Mutex // held while files and systemd's view of them change
-	reloading sync.Mutex // one reload at a time
+	files     sync.Mutex         // held while files and systemd's view of them change
+	unheard   map[unit.Name]bool // systemd had nothing of them when they were claimed; guarded by files
+	reloading sync.Mutex         // one reload at a time
 }
 
 // Dial connects to systemd. The context bounds the connecting only; Close ends
@@ -121,6 +124,7 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 		watch:   newWatch(),
 		cancel:  cancel,
 		done:    make(chan struct{}),
+		unheard: map[unit.Name]bool{},
 	}
 	conn, err := connect(ctx, life, opts.Address, c.watch)
 	if err != nil {

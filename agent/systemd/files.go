@@ -41,6 +41,9 @@ func (c *Client) Claim(ctx context.Context, files []File) (map[unit.Name]error, 
 	if err != nil {
 		return nil, err
 	}
+	c.files.Lock()
+	defer c.files.Unlock()
+	clear(c.unheard)
 	refused := map[unit.Name]error{}
 	for i, f := range files {
 		path := c.path(f.Name)
@@ -55,6 +58,7 @@ func (c *Client) Claim(ctx context.Context, files []File) (map[unit.Name]error, 
 		}
 		// Of a unit that has failed, systemd keeps the name after its file is gone.
 		if rows[i].LoadState == "not-found" && (rows[i].ActiveState == "inactive" || rows[i].ActiveState == "failed") {
+			c.unheard[f.Name] = true
 			continue
 		}
 		if err := c.claimLoaded(ctx, f.Name, rows[i]); err != nil {
@@ -94,6 +98,7 @@ func (c *Client) claimLoaded(ctx context.Context, name unit.Name, row listed) er
 func (c *Client) Write(ctx context.Context, files []File) (map[unit.Name]error, error) {
 	c.files.Lock()
 	defer c.files.Unlock()
+	defer clear(c.unheard)
 	failed := map[unit.Name]error{}
 	for _, f := range files {
 		if err := c.write(f); err != nil {
@@ -104,7 +109,7 @@ func (c *Client) Write(ctx context.Context, files []File) (map[unit.Name]error, 
 		return nil, err
 	}
 	for _, f := range files {
-		if failed[f.Name] != nil {
+		if failed[f.Name] != nil || c.unheard[f.Name] {
 			continue
 		}
 		stale, err := c.needReload(ctx, f.Name)
