@@ -20,6 +20,12 @@ const (
 	// coalesce is how long states are held back to go out together: systemd
 	// signals a start's steps within less.
 	coalesce = 3 * time.Millisecond
+	// pace is how often states are put while many units change, one after the
+	// other: each put is a transaction, which every etcd member writes down and
+	// every fleetd is told of. Of atOnce puts none waits for it, so that of a few
+	// changes each is told at once.
+	pace   = 40 * time.Millisecond
+	atOnce = 4
 	// parallel bounds the operations under way. PID 1 does one at a time
 	// anyway; this is to keep its queue filled.
 	parallel = 64
@@ -134,30 +140,33 @@ type Agent struct {
 	health error
 	units  int
 
-	core      *core
-	life      context.Context // Run's
-	opLife    context.Context // the operations'
-	active    int             // operations under way
-	jobs      uint64          // counts accepted jobs
-	pending   map[unit.Name]*record.State
-	publishAt time.Time
-	putting   bool
-	ends      []jobEnd // stops whose outcome is to be asked for
-	asking    bool
-	unread    []reading // logs of units that failed
-	reading   bool
-	resync    bool // all states are to be asked for
-	syncing   bool
-	syncAt    time.Time
-	blind     bool // systemd couldn't be asked, and that has been said
-	reloadAt  time.Time
-	compareAt time.Time
-	suspects  map[unit.Name]systemd.State // what the safety net found, to be looked at again
-	started   time.Time
-	returning bool      // the lease is back, the schedule isn't yet
-	noted     time.Time // the renewal that is written down
-	follower  *follower
-	emptied   []chan struct{} // closed when nothing is left here
+	core       *core
+	life       context.Context // Run's
+	opLife     context.Context // the operations'
+	active     int             // operations under way
+	jobs       uint64          // counts accepted jobs
+	pending    map[unit.Name]*record.State
+	publishAt  time.Time
+	putting    bool
+	putsUntil  time.Time // the puts made so far are as many as pace allows until then
+	installs   []action  // that wait for the ones under way
+	installing bool
+	ends       []jobEnd // stops whose outcome is to be asked for
+	asking     bool
+	unread     []reading // logs of units that failed
+	reading    bool
+	resync     bool // all states are to be asked for
+	syncing    bool
+	syncAt     time.Time
+	blind      bool // systemd couldn't be asked, and that has been said
+	reloadAt   time.Time
+	compareAt  time.Time
+	suspects   map[unit.Name]systemd.State // what the safety net found, to be looked at again
+	started    time.Time
+	returning  bool      // the lease is back, the schedule isn't yet
+	noted      time.Time // the renewal that is written down
+	follower   *follower
+	emptied    []chan struct{} // closed when nothing is left here
 }
 
 // New makes an agent. It does nothing before Run.

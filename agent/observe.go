@@ -32,6 +32,7 @@ func (a *Agent) publish(now time.Time) (next time.Time) {
 	}
 	states := a.pending
 	a.pending, a.publishAt, a.putting = map[unit.Name]*record.State{}, time.Time{}, true
+	a.putsUntil = later(a.putsUntil, now).Add(pace)
 	a.operate(func() {
 		// Presence writes them when it can.
 		if err := a.opts.Presence.PutStates(a.life, states); err != nil && a.life.Err() == nil {
@@ -40,12 +41,15 @@ func (a *Agent) publish(now time.Time) (next time.Time) {
 		a.post(func(now time.Time) {
 			a.putting = false
 			if len(a.pending) > 0 {
-				a.publishAt = now
+				a.publishAt = later(now, a.nextPut())
 			}
 		})
 	})
 	return time.Time{}
 }
+
+// nextPut is when states may be put, as for their pace.
+func (a *Agent) nextPut() time.Time { return a.putsUntil.Add(-(atOnce - 1) * pace) }
 
 // askEnds asks how units are whose stop has ended. The signals have told, but
 // not that systemd has nothing else queued for them.

@@ -25,14 +25,13 @@ func (a *Agent) perform(out output, now time.Time) {
 	for name, s := range out.states {
 		a.pending[name] = s
 		if a.publishAt.IsZero() {
-			a.publishAt = now.Add(coalesce)
+			a.publishAt = later(now.Add(coalesce), a.nextPut())
 		}
 	}
 	a.unread = append(a.unread, out.logs...)
-	var installs []action
 	for _, act := range out.actions {
 		if act.verb == doInstall {
-			installs = append(installs, act)
+			a.installs = append(a.installs, act)
 			continue
 		}
 		a.operate(func() {
@@ -44,14 +43,25 @@ func (a *Agent) perform(out output, now time.Time) {
 			a.done(r)
 		})
 	}
-	if len(installs) > 0 {
-		a.operate(func() {
-			start := time.Now()
-			results := a.install(a.opLife, installs)
-			a.measure(doInstall, results, start)
-			a.done(results...)
-		})
+	a.installNext()
+}
+
+// installNext installs what waits, all of it together. One batch is under way at a
+// time: what comes meanwhile goes with the next, so that a reload is shared by as
+// many as can be.
+func (a *Agent) installNext() {
+	if len(a.installs) == 0 || a.installing {
+		return
 	}
+	batch := a.installs
+	a.installs, a.installing = nil, true
+	a.operate(func() {
+		start := time.Now()
+		results := a.install(a.opLife, batch)
+		a.measure(doInstall, results, start)
+		a.done(results...)
+		a.post(func(time.Time) { a.installing = false })
+	})
 }
 
 // operate runs something that may go on a little after the loop's end.
