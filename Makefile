@@ -115,6 +115,10 @@ bench-planner: ## the planner alone: a million units on ten thousand machines
 bench-swarmkit: ## SwarmKit's scheduler, beside the planner of the last bench-planner
 	cd bench/swarmkit && go run . -out ../../$(BENCH_OUT)/swarmkit.json -fleet ../../$(BENCH_OUT)/planner.json
 
+.PHONY: bench-fleetctl
+bench-fleetctl: build ## the shipped fleetctl: its start, and a list of 100 units
+	go run ./bench/fleetctl -fleetctl $(BIN)/fleetctl -out $(BENCH_OUT)/fleetctl.json
+
 .PHONY: bench-cluster
 bench-cluster: build ## a real etcd, the real engine and API, a thousand simulated agents
 	go run ./bench/cluster -out $(BENCH_OUT)/cluster.json

@@ -61,6 +61,9 @@ var mayImport = map[string][]string{
 	"bench/hosts":           {"bench/figure", "functional/cluster", "functional/platform"},
 	"bench/hosts/floor":     {},
 	"bench/cluster":         {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "bench/load", "bench/figure"},
+	"bench/fleetctl":        {"unit", "registry", "registry/record", "api/server", "bench/load", "bench/figure"},
+	"bench/fleetctl/hello":  {},
+	"bench/fleetctl/get":    {},
 	"manual":                {},
 }
 
