@@ -112,7 +112,7 @@ func BenchmarkIdle(b *testing.B) {
 	for _, j := range p.jobs {
 		s = j.seats[0]
 	}
-	st := record.State{Spec: s.says}
+	st := record.State{Spec: *s.says}
 	b.ResetTimer()
 	for range b.N {
 		if plan := p.Step(time.Unix(2, 0), []record.Change{record.StateChange{Key: s.key(), New: &st}}); len(plan.Decisions) > 0 {

@@ -1,7 +1,6 @@
 package planner
 
 import (
-	"slices"
 	"time"
 
 	"github.com/fleet-project/fleet/machine"
@@ -54,9 +53,8 @@ func (p *Planner) setRecord(j *job, rec *record.Unit) {
 	old := j.file
 	j.rec, j.file = nil, nil
 	if rec != nil {
-		r := *rec
-		j.rec, j.file = &r, p.refer(rec.File)
-		r.File = j.file.hash // all units of a file share one copy of it
+		j.file = p.refer(rec.File)
+		j.rec = j.file.record(*rec)
 	}
 	if old != j.file {
 		if old != nil {
@@ -87,22 +85,15 @@ func (p *Planner) applyPlacement(c record.PlacementChange) {
 		return
 	}
 	s := p.seat(p.job(c.Unit), p.host(c.Machine))
-	if i := slices.Index(s.sent, *c.New); i >= 0 {
-		s.sent = s.sent[i+1:]
-		if len(s.sent) > 0 {
-			return // superseded by what we wrote since
-		}
-		s.sent = nil
-		if s.placed && !s.lost && s.spec == *c.New {
-			return
-		}
+	if s.cameBack(*c.New) {
+		return
 	}
-	p.setSpec(s, *c.New)
+	p.setSpec(s, p.shared(s.job, *c.New))
 	p.markSeat(s)
 }
 
 // setSpec records what a machine is told.
-func (p *Planner) setSpec(s *seat, spec record.Spec) {
+func (p *Planner) setSpec(s *seat, spec *record.Spec) {
 	p.swapFile(s.job, s.spec.File, spec.File)
 	s.placed, s.lost, s.spec = true, false, spec
 	p.touched(s)
@@ -111,7 +102,10 @@ func (p *Planner) setSpec(s *seat, spec record.Spec) {
 // clearSpec records that a machine is told nothing any more.
 func (p *Planner) clearSpec(s *seat) {
 	p.swapFile(s.job, s.spec.File, "")
-	s.placed, s.lost, s.spec, s.sent = false, false, record.Spec{}, nil
+	s.placed, s.lost, s.spec, s.sent = false, false, p.blank, nil
+	if s.more != nil {
+		s.more.before = nil
+	}
 	p.touched(s)
 }
 
@@ -127,19 +121,19 @@ func (p *Planner) applyState(c record.StateChange) {
 		}
 		s := j.seats[i]
 		p.swapFile(s.job, s.says.File, "")
-		s.said, s.forgotten, s.says, s.trouble = false, false, record.Spec{}, ""
+		s.said, s.forgotten, s.says = false, false, p.blank
+		s.setTrouble("")
 		p.markSeat(s)
 		p.touched(s)
 		return
 	}
 	s := p.seat(p.job(c.Unit), p.host(c.Machine))
-	says := c.New.Spec
-	if says == s.spec {
-		says = s.spec // one copy of its strings is enough
+	same := s.said && !s.forgotten && *s.says == c.New.Spec
+	if !same {
+		p.swapFile(s.job, s.says.File, c.New.File)
+		s.said, s.forgotten, s.says = true, false, p.shared(s.job, c.New.Spec)
 	}
-	same := s.said && !s.forgotten && s.says == says
-	p.swapFile(s.job, s.says.File, says.File)
-	s.said, s.forgotten, s.says, s.trouble = true, false, says, c.New.Error
+	s.setTrouble(c.New.Error)
 	if !same { // else only systemd's account of it changed
 		p.touched(s)
 		p.markSeat(s)

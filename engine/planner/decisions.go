@@ -119,7 +119,6 @@ const (
 // draft collects a Step's decisions. A later decision on a key takes the place
 // of an earlier one: etcd refuses a transaction that writes a key twice.
 type draft struct {
-	step     int                   // counts up from 1
 	ranks    [rankCount][]Decision // entries that were replaced are nil
 	slots    [][]draftSlot         // a seat keeps its own: none is dropped in the Step that decided on it
 	warnings []string
@@ -132,13 +131,12 @@ type draft struct {
 // draftSlot says where the decision on a key is, and what the seat was before
 // it.
 type draftSlot struct {
+	seat         *seat
+	spec, sent   *record.Spec
 	index, rank  int32
+	before       int32 // how many values were to come back before sent
 	placed, lost bool
-	spec         record.Spec
-	sent         int // how many values of the seat had not come back
 }
-
-func newDraft(step int) *draft { return &draft{step: step} }
 
 func (d *draft) add(rank int32, x Decision) { d.ranks[rank] = append(d.ranks[rank], x) }
 
@@ -151,8 +149,9 @@ func (d *draft) expect(n int) {
 
 // of gives the decision on a seat, or nil.
 func (d *draft) of(s *seat) *draftSlot {
-	if s.step == d.step {
-		return &d.slots[s.slot/slotChunk][s.slot%slotChunk]
+	chunk, at := int(s.slot)/slotChunk, int(s.slot)%slotChunk
+	if chunk < len(d.slots) && at < len(d.slots[chunk]) && d.slots[chunk][at].seat == s {
+		return &d.slots[chunk][at]
 	}
 	return nil
 }
@@ -181,16 +180,17 @@ func (d *draft) newSlot(s *seat) *draftSlot {
 		d.slots = append(d.slots, nil)
 		last++
 	}
-	s.step, s.slot = d.step, last*slotChunk+len(d.slots[last])
-	d.slots[last] = append(d.slots[last], draftSlot{placed: s.placed, lost: s.lost, spec: s.spec, sent: len(s.sent)})
-	return &d.slots[last][s.slot%slotChunk]
+	at := len(d.slots[last])
+	s.slot = int32(last*slotChunk + at)
+	d.slots[last] = append(d.slots[last], draftSlot{seat: s, placed: s.placed, lost: s.lost, spec: s.spec, sent: s.sent, before: int32(s.before())})
+	return &d.slots[last][at]
 }
 
 // cancel takes the decision on a seat back.
 func (d *draft) cancel(s *seat) {
 	slot := d.of(s)
 	d.ranks[slot.rank][slot.index] = nil
-	s.step = 0
+	slot.seat = nil
 }
 
 func (d *draft) warn(format string, args ...any) {

@@ -137,8 +137,8 @@ func (p *Planner) lingering(j *job) string {
 	for _, s := range j.seats {
 		if s.host.live() && s.counted == leaving {
 			id := s.host.id.Short()
-			if s.said && s.trouble != "" {
-				id += " (" + s.trouble + ")"
+			if s.said && s.trouble() != "" {
+				id += " (" + s.trouble() + ")"
 			}
 			ids = append(ids, id)
 		}

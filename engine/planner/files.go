@@ -20,6 +20,9 @@ type file struct {
 
 	vanished bool // text is known but its key is gone
 
+	rec  *record.Unit // the last that named it: most units of a file have the same
+	spec *record.Spec // likewise
+
 	parsed   *unit.File // of text, once somebody asked
 	parseErr error
 }
@@ -38,6 +41,31 @@ func (p *Planner) file(hash unit.Hash) *file {
 		p.files[hash] = f
 	}
 	return f
+}
+
+// record gives a copy of a record that names the file, which units share.
+func (f *file) record(rec record.Unit) *record.Unit {
+	if f.rec == nil || !f.rec.Equal(rec) {
+		rec.File = f.hash
+		f.rec = &rec
+	}
+	return f.rec
+}
+
+// shared gives a copy of a spec, which seats share.
+func (p *Planner) shared(j *job, spec record.Spec) *record.Spec {
+	switch {
+	case spec == *p.none:
+		return p.none
+	case spec.File == "":
+		return &spec
+	}
+	f := j.fileOf(p, spec.File)
+	if f.spec == nil || *f.spec != spec {
+		spec.File = f.hash
+		f.spec = &spec
+	}
+	return f.spec
 }
 
 func (f *file) add(j *job) {

@@ -102,30 +102,67 @@ const (
 )
 
 // seat is one unit on one machine: what the machine is told, and what it says.
+//
+// There are as many as units, or more: hence the order of the fields, and that
+// specs, which are never changed, are shared.
 type seat struct {
-	job   *job
-	host  *host
-	index int // in host.seats
+	job  *job
+	host *host
+	spec *record.Spec // as it will be in etcd once all that was decided is committed
+	says *record.Spec // what the machine has carried out; of systemd's account nothing depends
+	// sent is what was decided last and has not come back yet, or nil.
+	sent *record.Spec
+	more *remarks // nil for nearly all
 
-	placed bool        // spec is valid
-	spec   record.Spec // as it will be in etcd once all that was decided is committed
-	lost   bool        // placed, but the key vanished by hand: to be written anew
-	// sent are the values that were decided but have not come back yet, in
-	// order: those before the last are old news when they come.
-	sent []record.Spec
+	index int32 // in host.seats
+	slot  int32 // in the draft that last decided on it
 
-	said    bool        // says and trouble are valid
-	says    record.Spec // what it has carried out; of systemd's account nothing depends
-	trouble string      // why it could not
+	placed bool // spec is valid
+	lost   bool // placed, but the key vanished by hand: to be written anew
+	said   bool // says is valid
 	// forgotten: said, but the state's key was deleted by us; it counts as
 	// nothing, except that the unit can't come back here before the deletion
 	// has been seen.
 	forgotten bool
+	counted   presence // as the tallies, loads and templates have it
+}
 
-	// The Step that last decided on it, and which of its slots that is.
-	step, slot int
+// remarks are what hardly a seat has.
+type remarks struct {
+	trouble string // why the machine could not carry out what it says
+	// before is what was decided before seat.sent and has not come back either,
+	// in order: old news when it comes.
+	before []*record.Spec
+}
 
-	counted presence // as the tallies, loads and templates have it
+// remarks gives the seat's own, to be written to.
+func (s *seat) remarks() *remarks {
+	if s.more == nil {
+		s.more = &remarks{}
+	}
+	return s.more
+}
+
+// trouble is why the machine could not carry out what it says.
+func (s *seat) trouble() string {
+	if s.more == nil {
+		return ""
+	}
+	return s.more.trouble
+}
+
+func (s *seat) setTrouble(why string) {
+	if why != s.trouble() {
+		s.remarks().trouble = why
+	}
+}
+
+// before is how many values come back before s.sent.
+func (s *seat) before() int {
+	if s.more == nil {
+		return 0
+	}
+	return len(s.more.before)
 }
 
 func (s *seat) key() record.Key { return record.Key{Machine: s.host.id, Unit: s.job.name} }
@@ -234,9 +271,8 @@ func (p *Planner) seat(j *job, h *host) *seat {
 	if ok {
 		return j.seats[i]
 	}
-	s := &seat{job: j, host: h}
+	s := &seat{job: j, host: h, spec: p.blank, says: p.blank, index: int32(len(h.seats))}
 	j.seats = slices.Insert(j.seats, i, s)
-	s.index = len(h.seats)
 	h.seats = append(h.seats, s)
 	return s
 }

@@ -58,6 +58,8 @@ type Planner struct {
 	now     time.Time
 	out     *draft
 	nothing *unit.Requirements // of all units that demand nothing
+	blank   *record.Spec       // of all seats that have none
+	none    *record.Spec       // of all that are to be left
 	work    work
 }
 
@@ -87,8 +89,10 @@ func New(cfg Config) *Planner {
 		waiting:     map[*job]struct{}{},
 		hunters:     map[*job]struct{}{},
 		postponed:   map[*job]time.Time{},
-		out:         newDraft(1),
+		out:         &draft{},
 		nothing:     &unit.Requirements{},
+		blank:       &record.Spec{},
+		none:        &record.Spec{Target: unit.TargetNone},
 	}
 	p.classes.ring.few = fewMachines
 	p.patterns = newPatterns(n, &p.classes.ring)
@@ -114,7 +118,7 @@ func (p *Planner) Observe(changes []record.Change) {
 // gone is lost at once: the caller has made sure that its lease is.
 func (p *Planner) Step(now time.Time, changes []record.Change) Plan {
 	p.now = now
-	p.out = newDraft(p.out.step + 1)
+	p.out = &draft{}
 	before := p.live
 	p.deserted = before == 0
 	if len(p.jobs) == 0 {

@@ -79,7 +79,7 @@ func TestWorkFollowsChanges(t *testing.T) {
 			for _, s := range held {
 				gone = append(gone, record.StateChange{Key: s.key()})
 			}
-			old := record.State{Spec: held[0].says}
+			old := record.State{Spec: *held[0].says}
 			_, did, _ = w.count(record.StateChange{Key: held[0].key(), New: &old})
 			if did != (work{}) {
 				t.Errorf("for a state that says nothing new: %+v", did)

@@ -14,7 +14,7 @@ import (
 // put tells a machine to run the unit as it is wanted, if it isn't told so.
 func (p *Planner) put(s *seat, reason string) {
 	spec := s.job.spec(s.host)
-	if s.placed && !s.lost && s.spec == spec {
+	if s.placed && !s.lost && *s.spec == spec {
 		return
 	}
 	switch {
@@ -24,10 +24,10 @@ func (p *Planner) put(s *seat, reason string) {
 	case !s.placed:
 		reason = "it runs here without having been told"
 	default:
-		reason = changed(s.spec, spec)
+		reason = changed(*s.spec, spec)
 	}
 	p.out.seat(s, rankPlace, Place{Key: s.key(), Spec: spec, Reason: reason})
-	p.write(s, spec)
+	p.write(s, p.shared(s.job, spec))
 }
 
 // changed says what differs, for the log.
@@ -50,7 +50,7 @@ func (p *Planner) rewrite(s *seat) {
 		p.withdraw(s, reason)
 		return
 	}
-	p.out.seat(s, rankPlace, Place{Key: s.key(), Spec: s.spec, Reason: reason})
+	p.out.seat(s, rankPlace, Place{Key: s.key(), Spec: *s.spec, Reason: reason})
 	p.write(s, s.spec)
 }
 
@@ -64,7 +64,7 @@ func (p *Planner) withdraw(s *seat, reason string) {
 		p.out.displaced = append(p.out.displaced, s)
 	}
 	p.out.seat(s, rankWithdraw, Withdraw{Key: s.key(), Reason: reason})
-	p.write(s, record.Spec{Target: unit.TargetNone})
+	p.write(s, p.none)
 }
 
 // relent takes withdrawals back that this very Step decided and that nothing asks
@@ -95,7 +95,9 @@ func (p *Planner) relent() bool {
 // restore takes all back that this Step decided on a seat.
 func (p *Planner) restore(s *seat, was draftSlot) {
 	p.out.cancel(s)
-	s.sent = s.sent[:was.sent]
+	if s.sent = was.sent; s.more != nil {
+		s.more.before = s.more.before[:was.before]
+	}
 	p.setSpec(s, was.spec)
 	s.lost = was.lost
 }
@@ -116,9 +118,36 @@ func (p *Planner) undo(s *seat) {
 	p.clearSpec(s)
 }
 
-func (p *Planner) write(s *seat, spec record.Spec) {
-	s.sent = append(s.sent, spec)
+func (p *Planner) write(s *seat, spec *record.Spec) {
+	if s.sent != nil {
+		more := s.remarks()
+		more.before = append(more.before, s.sent)
+	}
+	s.sent = spec
 	p.setSpec(s, spec)
+}
+
+// cameBack takes note of what a machine is told now according to etcd. It gives
+// whether that is old news.
+func (s *seat) cameBack(spec record.Spec) bool {
+	if s.sent == nil {
+		return false
+	}
+	if s.more != nil {
+		for i, old := range s.more.before {
+			if *old == spec {
+				s.more.before = s.more.before[i+1:]
+				return true // superseded by what we wrote since
+			}
+		}
+	}
+	if *s.sent != spec {
+		return false
+	}
+	if s.sent = nil; s.more != nil {
+		s.more.before = nil
+	}
+	return s.placed && !s.lost && *s.spec == spec
 }
 
 // forget ends a withdrawal.
