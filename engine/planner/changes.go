@@ -201,7 +201,8 @@ func (p *Planner) markAt(j *job, h *host) {
 	case !j.waiting:
 		p.mark(j)
 	case !j.full:
-		j.opened = append(j.opened, h)
+		own := j.own()
+		own.opened = append(own.opened, h)
 		p.enqueue(j)
 	}
 }

@@ -13,7 +13,9 @@ import (
 // consider decides what is to become of a unit, everywhere.
 func (p *Planner) consider(j *job) {
 	full, opened := j.full, j.opened
-	j.full, j.opened = false, nil
+	if j.full = false; opened != nil {
+		j.opened = nil
+	}
 	delete(p.postponed, j)
 	if len(p.postponed) == 0 {
 		p.nextDue = time.Time{}

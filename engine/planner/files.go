@@ -69,7 +69,7 @@ func (p *Planner) shared(j *job, spec record.Spec) *record.Spec {
 }
 
 func (f *file) add(j *job) {
-	j.fileAt = len(f.jobs)
+	j.fileAt = int32(len(f.jobs))
 	f.jobs = append(f.jobs, j)
 }
 

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/fleet-project/fleet/registry/record"
@@ -207,6 +208,9 @@ func (w *world) judgeRest() {
 		if _, known := is.Units[k.Unit]; known && is.live(k.Machine) && !is.placed(k.Unit, k.Machine) && is.readable(k.Unit) {
 			w.t.Fatalf("%v runs without being placed", k)
 		}
+	}
+	if !reflect.DeepEqual(*w.planner.unbound, bonds{unbound: true}) {
+		w.t.Fatalf("the bonds of all that have none were written to: %+v", *w.planner.unbound)
 	}
 	used := map[unit.Hash]bool{}
 	for _, u := range is.Units {

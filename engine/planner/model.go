@@ -10,22 +10,40 @@ import (
 	"github.com/fleet-project/fleet/unit"
 )
 
-// job is a unit: what the user wants of it, and where it is.
+// job is a unit: what the user wants of it, and where it is. There may be a
+// million: what few have is in bonds.
 type job struct {
 	name     unit.Name
 	ring     uint64    // hashOf(name)
 	template *template // nil unless it is an instance
 
-	rec      *record.Unit // nil: the cluster has no such unit, only traces of it
-	vanished bool         // rec is not nil, but its key is gone: to be restored
+	rec  *record.Unit       // nil: the cluster has no such unit, only traces of it; never changed, for others share it
+	file *file              // the text that rec names; nil if and only if rec is nil
+	req  *unit.Requirements // of file; never nil, and empty while reqErr is not nil
 
-	file   *file              // the text that rec names; nil if and only if rec is nil
-	fileAt int                // index in file.jobs
-	req    *unit.Requirements // of file; never nil, and empty while reqErr is not nil
-	reqErr error              // why req is not known: nothing new is placed
-	stale  bool               // req and the patterns are to be read anew before the next look
+	class *class // of req.Metadata; nil while file is
+	*bonds
 
-	class *class     // of req.Metadata; nil while file is
+	seats []*seat  // sorted by machine; each has a spec or a state
+	first [1]*seat // what seats begins in
+
+	fileAt   int32 // index in file.jobs
+	vanished bool  // rec is not nil, but its key is gone: to be restored
+	stale    bool  // req and the patterns are to be read anew before the next look
+	// waiting: wanted and looked at, but not on every machine where it could
+	// be. Such units are woken by the machine that opens.
+	waiting bool
+	queued  bool // in Planner.queue
+	full    bool // to be looked at whatever opened
+	warned  bool // an unknown unit that runs has been reported
+	gone    bool // no longer in Planner.jobs
+}
+
+// bonds are what ties a unit to others, and what only those have that are tied or
+// wait. All units without any have the same: write through job.own.
+type bonds struct {
+	unbound bool // these are the ones of all that have none
+
 	wants []*pattern // req.Conflicts
 	takes []*pattern // req.Replaces
 	known []*pattern // all patterns, of whichever unit, that match the name
@@ -33,19 +51,19 @@ type job struct {
 	// Planner.followers.
 	followers map[*job]struct{}
 
-	seats []*seat // sorted by machine; each has a spec or a state
+	reqErr error // why req is not known: nothing new is placed
 	// claim is the machine that a unit with Replaces has chosen, while those
 	// it replaces are leaving it. Not stored: another leader chooses again.
-	claim *host
+	claim  *host
+	opened []*host // unless job.full: what opened since the unit found no place
+}
 
-	// waiting: wanted and looked at, but not on every machine where it could
-	// be. Such units are woken by the machine that opens.
-	waiting bool
-	queued  bool    // in Planner.queue
-	full    bool    // to be looked at whatever opened
-	opened  []*host // if not full: what opened since it found no place
-	warned  bool    // an unknown unit that runs has been reported
-	gone    bool    // no longer in Planner.jobs
+// own gives the unit's bonds to be written to.
+func (j *job) own() *bonds {
+	if j.unbound {
+		j.bonds = &bonds{}
+	}
+	return j.bonds
 }
 
 func (j *job) wanted() bool { return j.rec != nil && j.rec.Target.Wanted() }
@@ -214,12 +232,13 @@ func (h *host) live() bool { return h.rec != nil }
 func (p *Planner) job(name unit.Name) *job {
 	j := p.jobs[name]
 	if j == nil {
-		j = &job{name: name, ring: hashOf(string(name)), req: p.nothing}
+		j = &job{name: name, ring: hashOf(string(name)), req: p.nothing, bonds: p.unbound}
+		j.seats = j.first[:0]
 		if t, ok := name.Template(); ok {
 			j.template = p.template(t)
 		}
-		if len(p.followers) > 0 {
-			j.followers = p.followers[name]
+		if len(p.followers) > 0 && p.followers[name] != nil {
+			j.own().followers = p.followers[name]
 		}
 		p.jobs[name] = j
 		p.names.add(j)

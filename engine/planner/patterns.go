@@ -77,7 +77,8 @@ func (ps *patterns) introduce(j *job) {
 // cover adds a unit that the pattern matches.
 func (g *pattern) cover(j *job) {
 	g.covered[j] = struct{}{}
-	j.known = append(j.known, g)
+	own := j.own()
+	own.known = append(own.known, g)
 	if j.waiting {
 		g.waiters[j] = struct{}{}
 	}
@@ -92,7 +93,9 @@ func (ps *patterns) retire(j *job) {
 		delete(g.covered, j)
 		delete(g.waiters, j)
 	}
-	j.known = nil
+	if len(j.known) > 0 {
+		j.known = nil
+	}
 }
 
 // tie makes a unit an author of the patterns. It must not be waiting.

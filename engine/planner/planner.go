@@ -58,6 +58,7 @@ type Planner struct {
 	now     time.Time
 	out     *draft
 	nothing *unit.Requirements // of all units that demand nothing
+	unbound *bonds             // of all that are tied to no others
 	blank   *record.Spec       // of all seats that have none
 	none    *record.Spec       // of all that are to be left
 	work    work
@@ -91,6 +92,7 @@ func New(cfg Config) *Planner {
 		postponed:   map[*job]time.Time{},
 		out:         &draft{},
 		nothing:     &unit.Requirements{},
+		unbound:     &bonds{unbound: true},
 		blank:       &record.Spec{},
 		none:        &record.Spec{Target: unit.TargetNone},
 	}

@@ -76,7 +76,7 @@ func (p *Planner) replace(j *job) (to *host, pending bool) {
 	if h == nil {
 		return nil, false
 	}
-	j.claim = h
+	j.own().claim = h
 	if h.claims == nil {
 		h.claims = map[*job]struct{}{}
 	}

@@ -37,9 +37,11 @@ func (p *Planner) reread(j *job) {
 		return
 	}
 	req, err := j.file.read(j.name)
-	if j.reqErr = err; err == nil {
-		p.tie(j, req)
+	if err != nil {
+		j.own().reqErr = err
+		return
 	}
+	p.tie(j, req)
 }
 
 // tie makes requirements the unit's own, in all indexes.
@@ -48,8 +50,12 @@ func (p *Planner) tie(j *job, req unit.Requirements) {
 		j.req = &req
 	}
 	j.class = p.classes.use(req.Metadata)
-	j.wants = p.patterns.tie(j, conflicts, req.Conflicts)
-	j.takes = p.patterns.tie(j, replaces, req.Replaces)
+	if len(req.Conflicts) > 0 || len(req.Replaces) > 0 {
+		wants := p.patterns.tie(j, conflicts, req.Conflicts)
+		takes := p.patterns.tie(j, replaces, req.Replaces)
+		own := j.own()
+		own.wants, own.takes = wants, takes
+	}
 	for _, leader := range req.MachineOf {
 		if p.followers[leader] == nil {
 			p.setFollowers(leader, map[*job]struct{}{})
@@ -66,7 +72,7 @@ func (p *Planner) setFollowers(leader unit.Name, followers map[*job]struct{}) {
 		p.followers[leader] = followers
 	}
 	if l := p.jobs[leader]; l != nil {
-		l.followers = followers
+		l.own().followers = followers
 	}
 }
 
@@ -86,7 +92,10 @@ func (p *Planner) untie(j *job) {
 	}
 	p.classes.leave(j.class)
 	j.class = nil
-	j.wants, j.takes, j.req, j.reqErr = nil, nil, p.nothing, nil
+	j.req = p.nothing
+	if !j.unbound {
+		j.wants, j.takes, j.reqErr = nil, nil, nil
+	}
 }
 
 // wakeAll has everybody look again whom these patterns may have kept away from
