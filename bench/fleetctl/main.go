@@ -7,7 +7,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -49,15 +48,12 @@ func run(program, out string, runs int) (err error) {
 	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the floors: %w: %s", err, bytes.TrimSpace(text))
 	}
-	ctx, stop := context.WithCancel(context.Background())
 	socket := filepath.Join(dir, "fleet.sock")
-	wait, err := stillCluster(units).serve(ctx, socket)
+	stop, err := stillCluster(units).serve(socket)
 	if err != nil {
-		stop()
 		return err
 	}
-	defer wait()
-	defer stop()
+	defer func() { err = errors.Join(err, stop()) }()
 	report, err := measure(program, filepath.Join(dir, "hello"), filepath.Join(dir, "get"), socket, runs)
 	if err != nil {
 		return err

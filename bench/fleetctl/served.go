@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 
 	"github.com/fleet-project/fleet/api/server"
@@ -9,6 +10,7 @@ import (
 	"github.com/fleet-project/fleet/registry"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
+	"golang.org/x/sync/errgroup"
 )
 
 // still is a cluster in which nothing happens: its units run. It only answers what
@@ -56,15 +58,22 @@ func (s still) Revision(context.Context) (int64, error) { return s.view.Revision
 // Health is good.
 func (s still) Health() error { return nil }
 
-// serve answers on a unix socket until the context ends.
-func (s still) serve(ctx context.Context, socket string) (wait func(), err error) {
+// serve answers on a unix socket until it is told to stop.
+func (s still) serve(socket string) (stop func() error, err error) {
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		return nil, err
 	}
 	srv := server.New(server.Options{Registry: s})
-	ended := make(chan error, 2)
-	go func() { ended <- srv.Run(ctx) }()
-	go func() { ended <- srv.Serve(ctx, listener) }()
-	return func() { <-ended; <-ended }, nil
+	ctx, cancel := context.WithCancel(context.Background())
+	var both errgroup.Group
+	both.Go(func() error { return srv.Run(ctx) })
+	both.Go(func() error { return srv.Serve(ctx, listener) })
+	return func() error {
+		cancel()
+		if err := both.Wait(); !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	}, nil
 }
