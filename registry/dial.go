@@ -72,6 +72,9 @@ type Registry struct {
 	doubts chan struct{}                   // closed when followers shall start over
 	said   map[string]int64                // unreadable keys, at the revision at which it was said
 
+	together together
+	asking   asking
+
 	presence atomic.Pointer[Presence] // that the metrics tell of; nil before Join
 }
 
@@ -140,7 +143,12 @@ func (r *Registry) SetRequestTimeout(d time.Duration) { r.timeout.Store(int64(d)
 func (r *Registry) requestTimeout() time.Duration { return time.Duration(r.timeout.Load()) }
 
 // Close ends all connections.
-func (r *Registry) Close() error { return r.etcd.Close() }
+func (r *Registry) Close() error {
+	err := r.etcd.Close()
+	r.together.writing.Wait()
+	r.asking.rounds.Wait()
+	return err
+}
 
 // Health says why etcd does not answer, or nil when it did last.
 func (r *Registry) Health() error {
@@ -196,18 +204,6 @@ func answered(err error) bool {
 		}
 	}
 	return false
-}
-
-// Revision asks etcd for its revision now, linearizably: all that was
-// acknowledged before the call is at or below it.
-func (r *Registry) Revision(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
-	defer cancel()
-	resp, err := r.etcd.Get(ctx, r.keys.cluster(), clientv3.WithCountOnly())
-	if err = r.noted(ctx, err); err != nil {
-		return 0, fmt.Errorf("etcd does not answer: %w", err)
-	}
-	return resp.Header.Revision, nil
 }
 
 // RequestProgress makes every Follow call back soon with its revision, though

@@ -107,9 +107,8 @@ func (r *Registry) updateUnit(ctx context.Context, name unit.Name, change func(o
 }
 
 // update reads a key, asks change for its next value (nil: leave it), and
-// writes that, with further operations, only if nobody came between; else it
-// starts over. It bets that the key is new, so that creating one costs a single
-// round trip.
+// writes that, with texts, only if nobody came between; else it starts over. It
+// bets that the key is new, so that creating one costs a single round trip.
 func update[T any](ctx context.Context, r *Registry, key string, change func(old *T) (next *T, with []clientv3.Op, err error)) (rev int64, err error) {
 	var old *T
 	var stored string  // old as etcd holds it
@@ -127,27 +126,37 @@ func update[T any](ctx context.Context, r *Registry, key string, change func(old
 		if ctx.Err() != nil { // a contended key must not outlive its caller
 			return 0, ctx.Err()
 		}
-		when := clientv3.Compare(clientv3.ModRevision(key), "=", -1) // never true: only look
-		var then []clientv3.Op
+		c := &conditional{key: key}
 		if sure {
-			when = clientv3.Compare(clientv3.ModRevision(key), "=", modified)
-			then = append(with, clientv3.OpPut(key, encode(next)))
+			c.when, c.put, c.texts = clientv3.Compare(clientv3.ModRevision(key), "=", modified), clientv3.OpPut(key, encode(next)), with
+			err = r.writeTogether(ctx, c)
+		} else {
+			err = r.look(ctx, c)
 		}
-		resp, err := r.txn(ctx, []clientv3.Cmp{when}, then, clientv3.OpGet(key))
 		if err != nil {
 			return 0, unconfirmed(err)
 		}
-		if resp.Succeeded {
-			return resp.Header.Revision, nil
+		if c.held {
+			return c.rev, nil
 		}
-		read, old, stored, modified, rev = true, nil, "", 0, resp.Header.Revision
-		if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
-			old, stored, modified = new(T), string(kvs[0].Value), kvs[0].ModRevision
-			if err := json.Unmarshal(kvs[0].Value, old); err != nil {
+		read, old, stored, modified, rev = true, nil, "", 0, c.rev
+		if len(c.found) > 0 {
+			kv := c.found[0]
+			old, stored, modified = new(T), string(kv.Value), kv.ModRevision
+			if err := json.Unmarshal(kv.Value, old); err != nil {
 				return 0, unreadableKey(key, err)
 			}
 		}
 	}
+}
+
+// look finds out what a key holds, and writes nothing.
+func (r *Registry) look(ctx context.Context, c *conditional) error {
+	resp, err := r.txn(ctx, nil, []clientv3.Op{clientv3.OpGet(c.key)})
+	if err == nil {
+		c.rev, c.found = resp.Header.Revision, resp.Responses[0].GetResponseRange().Kvs
+	}
+	return err
 }
 
 func unconfirmed(err error) error {

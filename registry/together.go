@@ -1,0 +1,151 @@
+package registry
+
+import (
+	"context"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Users' writes come one by one, from as many requests as there are at a time.
+// Those that come while others are on their way gather, and then go together in
+// one transaction. Each is still compared and written by itself, nested in it,
+// but to etcd all of them are one request, one proposal and one fsync: the more
+// there is to write, the less each costs. One alone goes at once.
+
+// writesInFlight is how many transactions of such writes are on their way at a
+// time: while etcd syncs one, it can take in the next.
+const writesInFlight = 2
+
+// conditional is a write of one key that takes place only if its condition holds.
+type conditional struct {
+	key  string
+	when clientv3.Cmp
+	put  clientv3.Op
+	// texts are put along with it. What a text's key holds is the same whoever puts
+	// it, so it does no harm though the condition fails: the engine collects it.
+	texts []clientv3.Op
+
+	// How it went, once done is closed.
+	done  chan struct{}
+	held  bool // the condition, so that it was written
+	rev   int64
+	found []*mvccpb.KeyValue // what the key holds instead; none if it is absent
+	err   error
+}
+
+// together gathers conditional writes.
+type together struct {
+	mu       sync.Mutex
+	waiting  []*conditional
+	inFlight int
+	writing  sync.WaitGroup
+}
+
+// writeTogether makes a write, along with others' if there are any. If ctx ends
+// first, nobody knows whether it happens.
+func (r *Registry) writeTogether(ctx context.Context, c *conditional) error {
+	c.done = make(chan struct{})
+	t := &r.together
+	t.mu.Lock()
+	t.waiting = append(t.waiting, c)
+	if t.inFlight < writesInFlight {
+		t.inFlight++
+		t.writing.Go(r.writeWaiting)
+	}
+	t.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return r.noted(ctx, ctx.Err())
+	case <-c.done:
+		return c.err
+	}
+}
+
+// writeWaiting writes until nothing waits.
+func (r *Registry) writeWaiting() {
+	for batch := r.together.take(); len(batch) > 0; batch = r.together.take() {
+		if len(batch) == 1 {
+			r.writeOne(batch[0])
+		} else {
+			r.writeBatch(batch)
+		}
+		for _, c := range batch {
+			close(c.done)
+		}
+	}
+}
+
+// take takes what fits into one transaction. Of two writes of a key, the second
+// waits: it is to see the first. None means that the caller's turn is over.
+func (t *together) take() (batch []*conditional) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var rest []*conditional
+	known := map[string]bool{} // keys that the transaction puts
+	count, size := 0, 0
+	for i, c := range t.waiting {
+		if known[c.key] {
+			rest = append(rest, c)
+			continue
+		}
+		n, bytes := 1, len(c.key)+len(c.put.ValueBytes())
+		for _, text := range c.texts {
+			if !known[string(text.KeyBytes())] {
+				n++
+				bytes += len(text.KeyBytes()) + len(text.ValueBytes())
+			}
+		}
+		if len(batch) > 0 && (count+n > maxOps || size+bytes > maxBytes) {
+			rest = append(rest, t.waiting[i:]...)
+			break
+		}
+		batch = append(batch, c)
+		count, size, known[c.key] = count+n, size+bytes, true
+		for _, text := range c.texts {
+			known[string(text.KeyBytes())] = true
+		}
+	}
+	t.waiting = rest
+	if len(batch) == 0 {
+		t.inFlight--
+	}
+	return batch
+}
+
+func (r *Registry) writeOne(c *conditional) {
+	resp, err := r.txn(r.etcd.Ctx(), []clientv3.Cmp{c.when}, append(c.texts, c.put), clientv3.OpGet(c.key))
+	if c.err = err; err != nil {
+		return
+	}
+	c.held, c.rev = resp.Succeeded, resp.Header.Revision
+	if !c.held {
+		c.found = resp.Responses[0].GetResponseRange().Kvs
+	}
+}
+
+func (r *Registry) writeBatch(batch []*conditional) {
+	var ops, texts []clientv3.Op
+	known := map[string]bool{}
+	for _, c := range batch {
+		ops = append(ops, clientv3.OpTxn([]clientv3.Cmp{c.when}, []clientv3.Op{c.put}, []clientv3.Op{clientv3.OpGet(c.key)}))
+		for _, text := range c.texts {
+			if key := string(text.KeyBytes()); !known[key] {
+				known[key] = true
+				texts = append(texts, text)
+			}
+		}
+	}
+	resp, err := r.txn(r.etcd.Ctx(), nil, append(ops, texts...)) // not on one caller's context: it is everybody's
+	for i, c := range batch {
+		if c.err = err; err != nil {
+			continue
+		}
+		own := resp.Responses[i].GetResponseTxn()
+		c.held, c.rev = own.Succeeded, resp.Header.Revision
+		if !c.held {
+			c.found = own.Responses[0].GetResponseRange().Kvs
+		}
+	}
+}
