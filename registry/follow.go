@@ -47,21 +47,44 @@ func (r *Registry) Follow(ctx context.Context, fn func(Update) error) error {
 	return r.follow(ctx, []keyRange{prefixed(string(r.keys))}, fn)
 }
 
-// FollowMachine is Follow for one machine's part: the cluster key, its
-// schedule, its states and its presence. The view holds nothing else. The four
-// are watched side by side: changes are in order within each, and the view's
-// revision is that of the latest change.
+// FollowMachine is Follow for what one machine is told: the cluster key and its
+// schedule. The view holds besides what the machine said of its units, as it was
+// at the snapshot: it is the machine itself that says it. The two are watched side
+// by side: changes are in order within each, and the view's revision is that of
+// the latest change.
 func (r *Registry) FollowMachine(ctx context.Context, id machine.ID, fn func(Update) error) error {
 	return r.follow(ctx, []keyRange{
 		single(r.keys.cluster()),
 		prefixed(r.keys.scheduleOf(id)),
-		prefixed(r.keys.statesOf(id)),
-		single(r.keys.machine(id)),
+		prefixed(r.keys.statesOf(id)).told(ofNothing),
 	}, fn)
 }
 
 // keyRange is [key, end), or the one key when end is empty.
-type keyRange struct{ key, end string }
+type keyRange struct {
+	key, end string
+	of       interest
+}
+
+// interest is what a range's follower wants to be told after the snapshot. What
+// isn't asked for, etcd doesn't send.
+type interest int
+
+const (
+	ofChanges   interest = iota
+	ofDeletions          // alone; the view doesn't hold what was put meanwhile
+	ofNothing
+)
+
+func (k keyRange) told(of interest) keyRange {
+	k.of = of
+	return k
+}
+
+// has reports whether a key is in the range.
+func (k keyRange) has(key string) bool {
+	return key == k.key || key > k.key && key < k.end
+}
 
 func single(key string) keyRange { return keyRange{key: key} }
 func prefixed(prefix string) keyRange {
@@ -177,8 +200,14 @@ func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.Vi
 
 	responses := make(chan clientv3.WatchResponse)
 	for _, k := range ranges {
-		w := r.etcd.Watch(ctx, k.key, k.option(), clientv3.WithRev(view.Revision+1),
-			clientv3.WithProgressNotify(), clientv3.WithFragment())
+		opts := []clientv3.OpOption{k.option(), clientv3.WithRev(view.Revision + 1), clientv3.WithProgressNotify(), clientv3.WithFragment()}
+		switch k.of {
+		case ofNothing:
+			continue
+		case ofDeletions:
+			opts = append(opts, clientv3.WithFilterPut())
+		}
+		w := r.etcd.Watch(ctx, k.key, opts...)
 		forwarding.Go(func() { forward(ctx, w, responses) })
 	}
 	for {
@@ -200,7 +229,12 @@ func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.Vi
 		}
 		u := Update{View: view}
 		for _, ev := range resp.Events {
-			if c := r.apply(view, ev.Kv, ev.Type == mvccpb.Event_DELETE); c != nil {
+			gone := ev.Type == mvccpb.Event_DELETE
+			c := r.apply(view, ev.Kv, gone)
+			if c == nil && gone {
+				c = r.keys.unseen(ev.Kv, ranges)
+			}
+			if c != nil {
 				u.Changes = append(u.Changes, c)
 			}
 			// The header's revision may run ahead of the events while the

@@ -111,6 +111,19 @@ func (k keyspace) change(kv *mvccpb.KeyValue, gone bool, view *record.View) (rec
 	return nil, nil
 }
 
+// unseen is the deletion of a state that a view doesn't hold because it was not
+// told when it was put; nil if it is none.
+func (k keyspace) unseen(kv *mvccpb.KeyValue, ranges []keyRange) record.Change {
+	for _, of := range ranges {
+		if room, rest := k.split(kv.Key); of.of == ofDeletions && room == "states" && of.has(string(kv.Key)) {
+			if key, err := unitOnMachine(rest); err == nil {
+				return record.StateChange{Key: key}
+			}
+		}
+	}
+	return nil
+}
+
 // keyed makes the change of one of a view's maps; keyErr says why the key names
 // nothing.
 func keyed[K comparable, V any](kv *mvccpb.KeyValue, gone bool, key K, keyErr error, held map[K]V, change func(n, old *V) record.Change) (record.Change, error) {

@@ -152,7 +152,8 @@ func (p *Presence) rejoin(ctx context.Context) error {
 // though this host lives.
 func (p *Presence) guard(ctx context.Context) {
 	id := p.machine.ID
-	ranges := []keyRange{single(p.r.keys.machine(id)), prefixed(p.r.keys.statesOf(id))}
+	// What is put into the states, this machine has put.
+	ranges := []keyRange{single(p.r.keys.machine(id)), prefixed(p.r.keys.statesOf(id)).told(ofDeletions)}
 	_ = p.r.follow(ctx, ranges, func(u Update) error { // ends with ctx only: the callback never fails
 		found, acknowledged := p.missing(u)
 		err := p.settle(ctx, acknowledged)

@@ -20,7 +20,7 @@ func TestJoinTakesTheDeadBootsPlaceInTime(t *testing.T) {
 	put(t, old, "a.service", state(unit.TargetLaunched))
 	var vanished []record.Change
 	f := follow(t, func(ctx context.Context, fn func(Update) error) error {
-		return r.FollowMachine(ctx, "m", func(u Update) error {
+		return r.Follow(ctx, func(u Update) error {
 			for _, c := range u.Changes {
 				if m, ok := c.(record.MachineChange); ok && m.New == nil {
 					vanished = append(vanished, c)
