@@ -346,17 +346,22 @@ func (a *Agent) turn(now time.Time) time.Time {
 // report makes the loop's view visible outside of it.
 func (a *Agent) report() {
 	health := a.core.suspended()
-	active, units := a.core.count(), 0
-	for _, n := range active {
-		units += n
-	}
+	active, changed := a.core.counted()
 	a.mu.Lock()
-	a.health, a.units = health, units
+	a.health = health
+	if changed {
+		a.units = 0
+		for _, n := range active {
+			a.units += n
+		}
+	}
 	a.mu.Unlock()
 	a.metrics.suspended.Set(flag(a.core.lost(health)))
 	a.metrics.cutOff.Set(flag(a.core.reach != reachable))
 	a.metrics.pending.Set(float64(a.active))
-	a.metrics.counted(active)
+	if changed {
+		a.metrics.counted(active)
+	}
 	if len(a.emptied) > 0 && a.core.empty() && len(a.pending) == 0 && !a.putting {
 		for _, c := range a.emptied {
 			close(c)

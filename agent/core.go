@@ -68,6 +68,7 @@ type held struct {
 	retry    time.Time
 
 	words words // of its log, if it has failed
+	share share // in the tally
 
 	acked     bool          // a withdrawal was carried out and said so
 	published *record.State // what others have been told; nil: nothing
@@ -92,11 +93,14 @@ type core struct {
 	check     func(found *record.Cluster, known record.ClusterID) error // is cluster the known one?
 	known     record.Cluster                                            // the cluster that the host belongs to; ID empty if none yet
 	cluster   *record.Cluster
-	following bool // a schedule has been read
+	checked   *checked // what check said last
+	following bool     // a schedule has been read
 	reach     reach
 	leaving   bool // take everything away, whatever the schedule says
 
 	dirty map[unit.Name]struct{} // to be decided on, and perhaps published
+	timed map[*held]struct{}     // something is to be done about them though nothing happens
+	tally tally
 	out   output
 	logf  func(level, format string, args ...any)
 }
@@ -121,6 +125,8 @@ func newCore(boot machine.BootID, check func(*record.Cluster, record.ClusterID) 
 		check:    check,
 		known:    known,
 		dirty:    map[unit.Name]struct{}{},
+		timed:    map[*held]struct{}{},
+		tally:    tally{active: map[string]int{}, changed: true},
 		out:      output{states: map[unit.Name]*record.State{}},
 		logf:     logf,
 	}
@@ -197,6 +203,7 @@ func down(s systemd.State) bool {
 func (c *core) blind() {
 	for _, h := range c.units {
 		h.seen, h.stopping, h.starting = false, false, false
+		c.tally.count(h)
 	}
 }
 
@@ -267,33 +274,18 @@ func (c *core) names() []unit.Name {
 	return out
 }
 
-// count gives how many units are on this host, by systemd's active state; empty
-// if systemd has not told.
-func (c *core) count() map[string]int {
-	active := map[string]int{}
-	for _, h := range c.units {
-		switch {
-		case h.rec == nil:
-		case h.seen:
-			active[h.state.Active]++
-		default:
-			active[""]++
-		}
-	}
-	return active
-}
-
 // settle decides on all units that something happened to, and hands over what
 // is to be done. The caller does it, and tells.
 func (c *core) settle(now time.Time) output {
-	for name, h := range c.units { // those whose time has come
+	c.recount()
+	for h := range c.timed { // those whose time has come
 		if !h.retry.IsZero() && !now.Before(h.retry) {
 			h.retry, h.killed = time.Time{}, false
-			c.touch(name)
+			c.touch(h.name)
 		}
 		if !h.words.until.IsZero() && !now.Before(h.words.until) {
 			h.words.until = time.Time{}
-			c.touch(name)
+			c.touch(h.name)
 		}
 	}
 	for _, t := range c.texts {
@@ -309,14 +301,15 @@ func (c *core) settle(now time.Time) output {
 				c.decide(h)
 				c.listen(h, now)
 				c.publish(h)
+				c.time(h)
 			}
 		}
 	}
 	c.read(now)
 	c.prune()
 	out := c.out
-	for _, h := range c.units {
-		out.wake = earlier(earlier(out.wake, h.retry), h.words.wake())
+	for h := range c.timed {
+		out.wake = earlier(out.wake, c.time(h))
 	}
 	for _, t := range c.texts {
 		out.wake = earlier(out.wake, t.retry)

@@ -69,13 +69,3 @@ func (a *Agent) updateReach(now time.Time) (next time.Time) {
 		return now.Add(watchEvery(a.opts.TTL))
 	}
 }
-
-// anyStopsCutOff reports whether there is a unit that cares.
-func (c *core) anyStopsCutOff() bool {
-	for _, h := range c.units {
-		if h.rec != nil && h.rec.StopsCutOff {
-			return true
-		}
-	}
-	return false
-}

@@ -102,11 +102,11 @@ func (c *core) listen(h *held, now time.Time) {
 
 // read asks for the logs whose time has come.
 func (c *core) read(now time.Time) {
-	for name, h := range c.units {
+	for h := range c.timed {
 		if w := &h.words; !w.asked && !w.due.IsZero() && !now.Before(w.due) {
 			w.due, w.last, w.asked = time.Time{}, now, true
 			w.readings++
-			c.out.logs = append(c.out.logs, reading{name, w.job})
+			c.out.logs = append(c.out.logs, reading{h.name, w.job})
 		}
 	}
 	slices.SortFunc(c.out.logs, func(a, b reading) int { return strings.Compare(string(a.name), string(b.name)) })
