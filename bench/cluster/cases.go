@@ -308,6 +308,11 @@ func (f *fleet) sizes(report *figure.Report) error {
 	tell("etcd", f.etcd.process)
 	tell("engine and API", f.servers[len(f.servers)-1].process)
 	tell("all hosts", f.hosts...)
+	c, err := f.counted()
+	if err != nil {
+		return err
+	}
+	figures = append(figures, figure.Figure{Name: "warnings that hosts logged", Value: float64(c.Warnings)})
 	report.Add(subjectOf(f.o), figures...)
 	if f.o.mem == "" {
 		return nil

@@ -219,7 +219,7 @@ func (f *fleet) counted() (sum counted, err error) {
 		if err := p.ask("count", &c); err != nil {
 			return sum, err
 		}
-		sum.Starts, sum.Stops = sum.Starts+c.Starts, sum.Stops+c.Stops
+		sum.Starts, sum.Stops, sum.Warnings = sum.Starts+c.Starts, sum.Stops+c.Stops, sum.Warnings+c.Warnings
 	}
 	return sum, nil
 }

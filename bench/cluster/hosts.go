@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fleet-project/fleet/agent"
@@ -24,6 +27,7 @@ const joinTogether = 32
 // that only pretends.
 func hosts(ctx context.Context, o options) error {
 	var c count
+	var warned complaints
 	group, ctx := errgroup.WithContext(ctx)
 	slots := make(chan struct{}, joinTogether)
 	var joining sync.WaitGroup
@@ -33,7 +37,7 @@ func hosts(ctx context.Context, o options) error {
 		group.Go(func() error {
 			defer joined() // also if it fails
 			slots <- struct{}{}
-			return host(ctx, o, i, &c, func() { <-slots; joined() })
+			return host(ctx, o, i, &c, &warned, func() { <-slots; joined() })
 		})
 	}
 	joining.Wait()
@@ -42,18 +46,18 @@ func hosts(ctx context.Context, o options) error {
 	}
 	group.Go(func() error {
 		return obey(ctx, map[string]func() any{"count": func() any {
-			return counted{Starts: c.Starts.Load(), Stops: c.Stops.Load()}
+			return counted{Starts: c.Starts.Load(), Stops: c.Stops.Load(), Warnings: warned.n.Load()}
 		}})
 	})
 	return ended(group.Wait())
 }
 
 // counted is how a process of hosts answers "count".
-type counted struct{ Starts, Stops int64 }
+type counted struct{ Starts, Stops, Warnings int64 }
 
 // host is one host, until ctx ends.
-func host(ctx context.Context, o options, i int, c *count, joined func()) error {
-	r, err := registry.Dial(registry.Config{Endpoints: []string{o.etcd}, Log: logger()})
+func host(ctx context.Context, o options, i int, c *count, warned *complaints, joined func()) error {
+	r, err := registry.Dial(registry.Config{Endpoints: []string{o.etcd}, Log: warned.logger()})
 	if err != nil {
 		return err
 	}
@@ -67,7 +71,7 @@ func host(ctx context.Context, o options, i int, c *count, joined func()) error 
 	a := agent.New(agent.Options{
 		Registry: r, Presence: presence, Systemd: newFakeSystemd(o.latency, c),
 		Machine: func() machine.Machine { return m }, TTL: o.ttl,
-		Dir: filepath.Join(o.dir, string(m.ID), "units"), Log: logger(),
+		Dir: filepath.Join(o.dir, string(m.ID), "units"), Log: warned.logger(),
 		Uptime: func() (time.Duration, error) { return time.Hour, nil },
 	})
 	group, ctx := errgroup.WithContext(ctx)
@@ -77,9 +81,24 @@ func host(ctx context.Context, o options, i int, c *count, joined func()) error 
 	return group.Wait()
 }
 
-// logger is for what a host or an engine has to complain of.
-func logger() *logrus.Entry {
+// complaints counts what a process warns of: at worst, a thousand hosts say the
+// same.
+type complaints struct{ n atomic.Int64 }
+
+// Write is io.Writer's, for each entry of the log.
+func (c *complaints) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("level=warning")) {
+		c.n.Add(1)
+	} else if !bytes.Contains(line, []byte("level=info")) {
+		os.Stderr.Write(line)
+	}
+	return len(line), nil
+}
+
+// logger is as verbose as fleetd's is by default.
+func (c *complaints) logger() *logrus.Entry {
 	l := logrus.New()
-	l.SetLevel(logrus.WarnLevel)
+	l.SetOutput(c)
+	l.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true})
 	return logrus.NewEntry(l)
 }

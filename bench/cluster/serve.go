@@ -19,9 +19,10 @@ import (
 // serve is the role of a process that is fleetd without its agent: engine and API
 // on one registry, as fleetd wires them.
 func serve(ctx context.Context, o options) error {
+	var warned complaints
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector())
-	r, err := registry.Dial(registry.Config{Endpoints: []string{o.etcd}, Log: logger(), Metrics: metrics})
+	r, err := registry.Dial(registry.Config{Endpoints: []string{o.etcd}, Log: warned.logger(), Metrics: metrics})
 	if err != nil {
 		return err
 	}
@@ -31,13 +32,13 @@ func serve(ctx context.Context, o options) error {
 		return err
 	}
 	s := server.New(server.Options{
-		Registry: r, AgentTTL: o.ttl, Log: logger(),
+		Registry: r, AgentTTL: o.ttl, Log: warned.logger(),
 		Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}), Registerer: metrics,
 	})
 	e := engine.New(engine.Options{
 		Registry: r, Machine: machine.ID(filepath.Base(o.socket)), AgentTTL: o.ttl,
 		KnownCluster: func() record.ClusterID { return "" }, // it is known to agents, of which there is none here
-		Log:          logger(), Metrics: metrics,
+		Log:          warned.logger(), Metrics: metrics,
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.Run(ctx) })
