@@ -97,7 +97,8 @@ func (t *together) take() (batch []*conditional) {
 				bytes += len(text.KeyBytes()) + len(text.ValueBytes())
 			}
 		}
-		if len(batch) > 0 && (count+n > maxOps || size+bytes > maxBytes) {
+		// Etcd counts what is nested from where it counted the whole: one is left for it.
+		if len(batch) > 0 && (count+n > maxOps-1 || size+bytes > maxBytes) {
 			rest = append(rest, t.waiting[i:]...)
 			break
 		}
