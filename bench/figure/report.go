@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -12,6 +13,9 @@ import (
 
 // Report is what one run of a benchmark program told.
 type Report struct {
+	// Where says when it was, of which commit and on which machine; of several
+	// reports, all that is said of them. Write completes it.
+	Where   []string
 	Figures []Figure
 	Series  []Series `json:",omitempty"`
 }
@@ -26,6 +30,9 @@ func (r *Report) Add(subject string, figures ...Figure) {
 
 // Write keeps the report in a file, for bench/table.
 func (r *Report) Write(path string) error {
+	if r.Where == nil {
+		r.Where = []string{where()}
+	}
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err
@@ -47,6 +54,11 @@ func Read(paths ...string) (*Report, error) {
 		var r Report
 		if err := json.Unmarshal(text, &r); err != nil {
 			return nil, fmt.Errorf("%s: not a report of a benchmark: %w", path, err)
+		}
+		for _, line := range r.Where {
+			if !slices.Contains(all.Where, line) {
+				all.Where = append(all.Where, line)
+			}
 		}
 		all.Figures = append(all.Figures, r.Figures...)
 		all.Series = append(all.Series, r.Series...)

@@ -7,11 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/fleet-project/fleet/bench/figure"
 )
@@ -43,7 +39,7 @@ func run(docs string, paths []string) error {
 	if err != nil {
 		return err
 	}
-	where := machine()
+	where := strings.Join(report.Where, "\n")
 	fmt.Printf("%s\n\n%s", where, report)
 	if docs == "" {
 		return nil
@@ -82,44 +78,10 @@ func markdown(r *figure.Report) string {
 		if f.Note != "" {
 			cells[0] += " (" + f.Note + ")"
 		}
+		for i, cell := range cells {
+			cells[i] = strings.ReplaceAll(cell, "|", `\|`)
+		}
 		fmt.Fprintf(&out, "| %s |\n", strings.ReplaceAll(strings.Join(cells, " | "), "  ", " "))
 	}
 	return strings.TrimPrefix(out.String(), "\n") + "\n"
-}
-
-// machine says where and on what the figures came about.
-func machine() string {
-	commit, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
-	if err != nil {
-		commit = []byte("unknown")
-	}
-	return fmt.Sprintf("Commit %s, %s: %d × %s, %s of memory, Linux %s, %s.", strings.TrimSpace(string(commit)), time.Now().UTC().Format(time.DateOnly),
-		runtime.NumCPU(), field("/proc/cpuinfo", "model name"), memory(), strings.TrimSpace(text("/proc/sys/kernel/osrelease")), runtime.Version())
-}
-
-func memory() string {
-	kib, err := strconv.Atoi(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"))
-	if err != nil {
-		return "unknown"
-	}
-	return fmt.Sprintf("%d GiB", (kib+1<<19)>>20)
-}
-
-// field is the value of the first line of a file that begins with a name.
-func field(path, name string) string {
-	for line := range strings.Lines(text(path)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
-}
-
-// text is what a file says, and "unknown" where there is none.
-func text(path string) string {
-	all, err := os.ReadFile(path)
-	if err != nil {
-		return "unknown"
-	}
-	return string(all)
 }
