@@ -182,7 +182,7 @@ func (p *Planner) reload(s *seat, is bool) {
 		by = 1
 	}
 	s.host.load += by
-	p.classes.ring.note(s.host)
+	p.classes.ring.note(s.host.at)
 	if t := s.job.template; t != nil {
 		t.add(s.host, by)
 	}
@@ -202,7 +202,7 @@ func (p *Planner) reopen(h *host) {
 	if !maps.Equal(was, h.meta) {
 		p.classes.relabel(h)
 	}
-	p.classes.ring.note(h)
+	p.classes.ring.note(h.at)
 }
 
 // sameHost reports whether nothing changed that a decision could depend on.

@@ -208,6 +208,17 @@ func (g *pattern) file(at int32, t tally) {
 	g.coveredOn.put(at, t.covered.in(enter) > 0)
 }
 
+// move files a machine that had another position, or none.
+func (g *pattern) move(h *host, was int32) {
+	if g.authorsOn == nil || g.generation != g.ring.generation {
+		return
+	}
+	if was >= 0 {
+		g.file(was, tally{})
+	}
+	g.file(h.at, g.at[h])
+}
+
 // refresh brings the sets up to date; false if the machines are few.
 func (g *pattern) refresh() bool {
 	if len(g.at) <= g.ring.few {

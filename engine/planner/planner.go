@@ -96,7 +96,7 @@ func New(cfg Config) *Planner {
 		blank:       &record.Spec{},
 		none:        &record.Spec{Target: unit.TargetNone},
 	}
-	p.classes.ring.few = fewMachines
+	p.classes.ring.few, p.classes.ring.classes = fewMachines, p.classes.all
 	p.patterns = newPatterns(n, &p.classes.ring)
 	return p
 }

@@ -10,16 +10,17 @@ import (
 // it is away. So sets of machines are bits by position, and what is derived from
 // the machines needs to look only at those that changed since.
 type ring struct {
-	hosts []*host  // by position; nil where one was forgotten
-	keys  []uint64 // their place on the ring of hashes
-	// begins has the first position at or after every part of the ring of hashes,
-	// which are as many as 1<<(64-shift): about one for each machine.
+	hosts []*host  // by position; nil where there is none: see slack
+	keys  []uint64 // their place on the ring of hashes; where there is nobody, between those beside it
+	free  int      // positions that hold nobody
+	// begins has for every part of the ring of hashes, of which there are
+	// 1<<(64-shift), about as many as machines, a position near its first one.
 	begins []int32
 	shift  int
-	// generation changes with the positions: what is kept by position is void.
+	// generation changes with all positions: what is kept by position is void.
 	generation int
 	joined     []*host // to be given a position
-	forgotten  int     // positions that hold nobody
+	classes    map[string]*class
 
 	// few is how many machines are gone through one by one; more are kept as
 	// sets, by whom it concerns.
@@ -46,27 +47,52 @@ func (r *ring) forget(h *host) {
 	case h.at == joining:
 		r.joined = slices.DeleteFunc(r.joined, func(x *host) bool { return x == h })
 	case h.at >= 0:
-		r.note(h)
+		r.note(h.at)
 		r.hosts[h.at] = nil
-		r.forgotten++
+		r.free++
 	}
 	h.at = nowhere
 }
 
-// tidy gives new machines their positions, which moves the others.
+// slack is how many machines stand together before a position is left free for
+// one that joins: it moves few of the others then, and a set of machines is not much
+// larger.
+const slack = 8
+
+// tidy gives new machines their positions.
 func (r *ring) tidy() {
-	if len(r.joined) == 0 && r.forgotten <= len(r.hosts)/2 {
+	switch {
+	case len(r.joined) == 0 && r.free <= len(r.hosts)/2+1:
 		return
+	case len(r.joined) <= r.free && r.free <= len(r.hosts)/2+1:
+		for len(r.joined) > 0 && r.insert(r.joined[0]) {
+			r.joined = r.joined[1:]
+		}
+		if len(r.joined) == 0 {
+			return
+		}
 	}
+	r.rebuild()
+}
+
+// rebuild gives all machines new positions.
+func (r *ring) rebuild() {
 	all := slices.DeleteFunc(r.hosts, func(h *host) bool { return h == nil })
 	all = append(all, r.joined...)
 	slices.SortFunc(all, byRing)
-	r.hosts, r.joined, r.forgotten = all, nil, 0
-	r.keys = r.keys[:0]
-	for i, h := range all {
-		h.at = int32(i)
-		r.keys = append(r.keys, h.ring)
+	n := len(all) + len(all)/slack + 1
+	r.hosts, r.keys, r.joined = make([]*host, 0, n), make([]uint64, 0, n), nil
+	put := func(h *host, key uint64) {
+		r.hosts, r.keys = append(r.hosts, h), append(r.keys, key)
 	}
+	for i, h := range all {
+		h.at = int32(len(r.hosts))
+		put(h, h.ring)
+		if i%slack == slack-1 || i == len(all)-1 {
+			put(nil, h.ring)
+		}
+	}
+	r.free = len(r.hosts) - len(all)
 	r.index()
 	r.generation++
 	r.drop()
@@ -85,16 +111,72 @@ func (r *ring) index() {
 	}
 }
 
-// note says that a machine's load or openness changed.
-func (r *ring) note(h *host) {
-	if h.at < 0 {
+// insert gives one machine a position, and moves those that are in its way to the
+// nearest one that is free; false if that is far.
+func (r *ring) insert(h *host) bool {
+	at := r.from(h.ring) // where the first one stands that comes after it
+	for at < len(r.hosts) && r.keys[at] == h.ring && (r.hosts[at] == nil || byRing(r.hosts[at], h) < 0) {
+		at++
+	}
+	for far := range 8 * slack {
+		if right := at + far; right < len(r.hosts) && r.hosts[right] == nil {
+			for ; right > at; right-- {
+				r.move(r.hosts[right-1], right)
+			}
+			r.move(h, at)
+			return true
+		}
+		if left := at - 1 - far; left >= 0 && left < len(r.hosts) && r.hosts[left] == nil {
+			for ; left < at-1; left++ {
+				r.move(r.hosts[left+1], left)
+			}
+			r.move(h, at-1)
+			return true
+		}
+	}
+	return false
+}
+
+// move puts a machine in a position that is free, and keeps all that is kept by
+// position.
+func (r *ring) move(h *host, to int) {
+	was := h.at
+	r.hosts[to], r.keys[to], h.at = h, h.ring, int32(to)
+	if was >= 0 {
+		r.hosts[was] = nil
+		r.note(was)
+	} else {
+		r.free--
+	}
+	r.note(h.at)
+	for _, c := range r.classes {
+		if c.generation == r.generation {
+			c.allowed.put(h.at, c.allows(h))
+		}
+	}
+	for _, s := range h.seats {
+		if t := s.job.template; t != nil {
+			t.move(h, was)
+		}
+		for _, list := range [...][]*pattern{s.job.wants, s.job.takes, s.job.known} {
+			for _, g := range list {
+				g.move(h, was)
+			}
+		}
+	}
+}
+
+// note says that the load or openness of the machine in a position changed, or
+// which one that is.
+func (r *ring) note(at int32) {
+	if at < 0 {
 		return
 	}
 	// To read more than this costs more than to start over.
 	if len(r.changes) > 2*len(r.hosts)+1000 {
 		r.drop()
 	}
-	r.changes = append(r.changes, h.at)
+	r.changes = append(r.changes, at)
 }
 
 func (r *ring) drop() {
@@ -120,6 +202,9 @@ func (r *ring) from(place uint64) int {
 		return 0
 	}
 	i := int(r.begins[place>>r.shift])
+	for i > 0 && r.keys[i-1] >= place {
+		i--
+	}
 	for i < len(r.keys) && r.keys[i] < place {
 		i++
 	}
@@ -136,62 +221,3 @@ const (
 
 // fewMachines is ring.few: to go through so many costs what a set costs.
 const fewMachines = 32
-
-// set is a set of machines, by position. A nil one is empty.
-type set []uint64
-
-func (s set) has(at int32) bool { return s != nil && s[at>>6]>>(at&63)&1 != 0 }
-
-func (s set) put(at int32, in bool) {
-	if in {
-		s[at>>6] |= 1 << (at & 63)
-	} else {
-		s[at>>6] &^= 1 << (at & 63)
-	}
-}
-
-// walk calls do with each position of s that is in only (unless that is nil) and
-// in neither of the others, in the ring's order from a position on, until it
-// returns true.
-func (s set) walk(from int, only, not, nor set, do func(at int) bool) bool {
-	n := len(s)
-	if n == 0 {
-		return false
-	}
-	if from >= 64*n {
-		from = 0
-	}
-	before := uint64(1)<<(from&63) - 1
-	for i := range n + 1 {
-		at := from/64 + i
-		if at >= n {
-			at -= n
-		}
-		w := s[at]
-		if w == 0 {
-			continue
-		}
-		if only != nil {
-			w &= only[at]
-		}
-		if not != nil {
-			w &^= not[at]
-		}
-		if nor != nil {
-			w &^= nor[at]
-		}
-		// The word that it begins in comes twice: its end first.
-		switch i {
-		case 0:
-			w &^= before
-		case n:
-			w &= before
-		}
-		for ; w != 0; w &= w - 1 {
-			if do(at*64 + bits.TrailingZeros64(w)) {
-				return true
-			}
-		}
-	}
-	return false
-}

@@ -32,21 +32,33 @@ func (t *template) add(h *host, by int) {
 		delete(t.on, h)
 	}
 	if t.sets != nil && t.generation == t.ring.generation && h.at >= 0 {
-		t.file(h, was, false)
-		t.file(h, is, true)
+		t.file(h.at, was, false)
+		t.file(h.at, is, true)
 	}
 }
 
-// file puts a machine into the sets of its count, or takes it out.
-func (t *template) file(h *host, n int32, in bool) {
+// move files a machine that had another position, or none.
+func (t *template) move(h *host, was int32) {
+	if t.sets == nil || t.generation != t.ring.generation {
+		return
+	}
+	n := t.on[h]
+	if was >= 0 {
+		t.file(was, n, false)
+	}
+	t.file(h.at, n, true)
+}
+
+// file puts a machine's position into the sets of its count, or takes it out.
+func (t *template) file(at, n int32, in bool) {
 	if n == 0 {
 		return
 	}
 	for len(t.sets) <= int(n) {
 		t.sets = append(t.sets, t.ring.newSet())
 	}
-	t.sets[0].put(h.at, in)
-	t.sets[n].put(h.at, in)
+	t.sets[0].put(at, in)
+	t.sets[n].put(at, in)
 }
 
 // refresh gives the sets; nil if the machines are few.
@@ -60,7 +72,7 @@ func (t *template) refresh() []set {
 		t.sets = []set{t.ring.newSet()}
 		for h, n := range t.on {
 			if h.at >= 0 {
-				t.file(h, n, true)
+				t.file(h.at, n, true)
 			}
 		}
 	}
