@@ -189,3 +189,26 @@ func TestSplitWords(t *testing.T) {
 		}
 	}
 }
+
+func TestMayBeGlobal(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text string
+		want bool
+	}{
+		"says nothing":     {"[Service]\nGlobal=true\n", false},
+		"true":             {"[X-Fleet]\nGlobal=true\n", true},
+		"by the name":      {"[X-Fleet]\nGlobal=%i\n", true},
+		"taken back":       {"[X-Fleet]\nGlobal=true\nGlobal=\n", false},
+		"another option's": {"[X-Fleet]\nMachineMetadata=Global=true\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := Parse([]byte(tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.MayBeGlobal() != tt.want {
+				t.Errorf("%t", !tt.want)
+			}
+		})
+	}
+}

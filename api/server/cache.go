@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry"
 	"github.com/fleet-project/fleet/registry/record"
@@ -27,13 +26,7 @@ type cache struct {
 	placed   byUnit[record.Spec]
 	states   byUnit[record.State]
 	watchers map[unit.Name]map[*watcher]struct{}
-	// listWatchers are those of whole lists.
-	listWatchers map[listKind]map[*pending[record.Key]]struct{}
-	told         struct { // by those
-		units    sharedRows[api.Unit]
-		states   sharedRows[api.UnitState]
-		machines sharedRows[api.Machine]
-	}
+	feeds    map[listKind]*feed
 
 	files fileCache
 }
@@ -41,7 +34,7 @@ type cache struct {
 func newCache() *cache {
 	c := &cache{
 		changed: make(chan struct{}), watchers: map[unit.Name]map[*watcher]struct{}{},
-		listWatchers: map[listKind]map[*pending[record.Key]]struct{}{},
+		feeds: newFeeds(),
 	}
 	c.reset()
 	return c
@@ -77,10 +70,8 @@ func (c *cache) update(u registry.Update) {
 				w.touchAll()
 			}
 		}
-		for _, of := range c.listWatchers {
-			for p := range of {
-				p.touchAll()
-			}
+		for _, f := range c.feeds {
+			f.touchAll()
 		}
 	}
 	c.view.Revision = u.View.Revision

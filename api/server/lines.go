@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ func (s *Server) beginWatch(r *http.Request) (end func(), err error) {
 // lines is an answer that goes on: one JSON object a line, for as long as the
 // client stays.
 type lines struct {
+	w        io.Writer
 	out      *json.Encoder
 	control  *http.ResponseController
 	patience time.Duration // with a client that leaves a line unread
@@ -50,7 +52,7 @@ func newLines(w http.ResponseWriter, r *http.Request, patience time.Duration) *l
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	return &lines{out: json.NewEncoder(w), control: http.NewResponseController(w), patience: patience}
+	return &lines{w: w, out: json.NewEncoder(w), control: http.NewResponseController(w), patience: patience}
 }
 
 // send writes a line and has it sent at once.
@@ -62,10 +64,21 @@ func (l *lines) send(v any) error {
 }
 
 func (l *lines) write(v any) error {
+	l.begin()
+	return l.out.Encode(v)
+}
+
+// writeText writes whole lines that are JSON already.
+func (l *lines) writeText(text []byte) error {
+	l.begin()
+	_, err := l.w.Write(text)
+	return err
+}
+
+func (l *lines) begin() {
 	l.spoke = time.Now()
 	// A client that doesn't read is cut off, rather than waited for.
-	_ = l.control.SetWriteDeadline(time.Now().Add(l.patience)) // a writer without deadlines is a test's
-	return l.out.Encode(v)
+	_ = l.control.SetWriteDeadline(l.spoke.Add(l.patience)) // a writer without deadlines is a test's
 }
 
 func (l *lines) flush() error { return l.control.Flush() }

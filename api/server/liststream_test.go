@@ -17,28 +17,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// told is a list's watch, driven by hand: next gives what it tells of the last
+// listener is a list's watch, driven by hand: next gives what it tells of the last
 // update.
-type told[T any] struct {
-	stream *listStream[T]
+type listener[T any] struct {
+	stream *listStream
 	out    *httptest.ResponseRecorder
 	say    func(T) string
 }
 
-func tell[T any](c *cache, of rows[T], say func(T) string) *told[T] {
+func listen[T any](c *cache, list listKind, say func(T) string) *listener[T] {
 	out := httptest.NewRecorder()
-	w := &told[T]{out: out, say: say, stream: &listStream[T]{
-		lines:  newLines(out, httptest.NewRequest("GET", "/", nil), time.Minute),
-		server: &Server{cache: c}, rows: of, changed: newPending[record.Key](), told: of.told(c), last: map[record.Key]*T{},
+	watch, _ := c.feeds[list].join(c, nil)
+	return &listener[T]{out: out, say: say, stream: &listStream{
+		lines: newLines(out, httptest.NewRequest("GET", "/", nil), time.Minute), server: &Server{cache: c}, watch: watch,
 	}}
-	w.stream.told.join()
-	c.addListWatcher(of.kind, w.stream.changed)
-	return w
 }
 
-func (w *told[T]) next(t *testing.T) []string {
+func (w *listener[T]) next(t *testing.T) []string {
 	t.Helper()
-	if err := w.stream.tell(w.stream.changed.take()); err != nil {
+	if err := w.stream.tellNews(); err != nil {
 		t.Fatal(err)
 	}
 	var events []string
@@ -73,10 +70,10 @@ func clusterOf(ip string, more ...record.Change) *record.View {
 // What a watch of a list can't learn from single changes to its rows' keys.
 func TestListWatchSeesWhatIsBehindItsRows(t *testing.T) {
 	c := newCache()
-	units := tell(c, unitRows(), func(u api.Unit) string {
+	units := listen(c, unitList, func(u api.Unit) string {
 		return fmt.Sprintf("%s %d %s %s", u.Name, len(u.Options), u.CurrentState, u.PrimaryIP)
 	})
-	states := tell(c, stateRows("", ""), func(s api.UnitState) string {
+	states := listen(c, stateList, func(s api.UnitState) string {
 		return fmt.Sprintf("%s %s", s.Name, s.PrimaryIP)
 	})
 	moved := &machine.Machine{ID: "m1", IP: "10.0.0.9"}
@@ -130,70 +127,5 @@ func TestListWatchSeesWhatIsBehindItsRows(t *testing.T) {
 				t.Errorf("states (-want +got):\n%s", d)
 			}
 		})
-	}
-}
-
-func TestWatchesShareWhatTheyHaveTold(t *testing.T) {
-	c := newCache()
-	c.update(registry.Update{Reset: true, View: clusterOf("10.0.0.1")})
-	name := func(u api.Unit) string { return string(u.Name) + " " + string(u.DesiredState) }
-	one, other := tell(c, unitRows(), name), tell(c, unitRows(), name)
-	key := record.Key{Unit: "b.service"}
-	change := func(next *record.Unit) {
-		c.update(registry.Update{View: record.NewView(), Changes: []record.Change{record.UnitChange{Name: key.Unit, New: next}}})
-	}
-	c.touchList(unitList, key)
-	one.next(t)
-	other.next(t)
-	if one.stream.last[key] == nil || one.stream.last[key] != other.stream.last[key] {
-		t.Errorf("two watches keep the same row twice: %p and %p", one.stream.last[key], other.stream.last[key])
-	}
-	// One of them sees each of two changes, the other only that nothing changed.
-	change(&record.Unit{File: "h", Target: unit.TargetLoaded})
-	if diff := cmp.Diff([]string{"MODIFIED b.service loaded"}, one.next(t)); diff != "" {
-		t.Error(diff)
-	}
-	change(&record.Unit{File: "h", Target: unit.TargetInactive})
-	if diff := cmp.Diff([]string{"MODIFIED b.service inactive"}, one.next(t)); diff != "" {
-		t.Error(diff)
-	}
-	if got := other.next(t); got != nil {
-		t.Errorf("told of what it had told already: %q", got)
-	}
-	change(nil)
-	for _, w := range []*told[api.Unit]{one, other} {
-		if diff := cmp.Diff([]string{"DELETED b.service inactive"}, w.next(t)); diff != "" {
-			t.Error(diff)
-		}
-	}
-	if kept := c.told.units.rows; kept[key] != nil {
-		t.Errorf("a row that is gone is kept: %v", kept)
-	}
-	one.stream.told.leave()
-	other.stream.told.leave()
-	if c.told.units.rows != nil {
-		t.Error("without a watch, rows are kept")
-	}
-}
-
-// The watch that told a row's latest form has ended by the time the row goes.
-func TestRowsThatWentAreNotKept(t *testing.T) {
-	c := newCache()
-	c.update(registry.Update{Reset: true, View: clusterOf("10.0.0.1")})
-	name := func(u api.Unit) string { return string(u.Name) }
-	one, other := tell(c, unitRows(), name), tell(c, unitRows(), name)
-	key := record.Key{Unit: "b.service"}
-	change := func(next *record.Unit) {
-		c.update(registry.Update{View: record.NewView(), Changes: []record.Change{record.UnitChange{Name: key.Unit, New: next}}})
-	}
-	c.touchList(unitList, key)
-	other.next(t)
-	change(&record.Unit{File: "h", Target: unit.TargetLoaded})
-	one.next(t)
-	one.stream.told.leave()
-	change(nil)
-	other.next(t)
-	if kept := c.told.units.rows[key]; kept != nil {
-		t.Errorf("%+v is kept", kept)
 	}
 }

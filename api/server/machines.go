@@ -11,7 +11,7 @@ func (s *Server) listMachines(w http.ResponseWriter, r *http.Request, _ string) 
 	if watch, err := wantsWatch(r); err != nil {
 		return err
 	} else if watch {
-		return watchList(s, w, r, machineRows())
+		return s.watchList(w, r, machineList, nil)
 	}
 	page, err := s.freshPage(r, machineList)
 	if err != nil {

@@ -19,7 +19,9 @@ func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) er
 	if watch, err := wantsWatch(r); err != nil {
 		return err
 	} else if watch {
-		return watchList(s, w, r, stateRows(onlyUnit, onlyMachine))
+		return s.watchList(w, r, stateList, func(k record.Key) bool {
+			return (onlyUnit == "" || k.Unit == onlyUnit) && (onlyMachine == "" || k.Machine == onlyMachine)
+		})
 	}
 	page, err := s.freshPage(r, stateList)
 	if err != nil {

@@ -12,7 +12,7 @@ func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) err
 	if watch, err := wantsWatch(r); err != nil {
 		return err
 	} else if watch {
-		return watchList(s, w, r, unitRows())
+		return s.watchList(w, r, unitList, nil)
 	}
 	page, err := s.freshPage(r, unitList)
 	if err != nil {

@@ -1,17 +1,14 @@
 package server
 
 import (
-	"cmp"
+	"encoding/json"
 	"net/http"
-	"reflect"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/fleet-project/fleet/api"
-	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
-	"github.com/fleet-project/fleet/unit"
 )
 
 // listKind is one of the lists that can be watched. Rows of units have a unit
@@ -24,91 +21,79 @@ const (
 	machineList listKind = "machines"
 )
 
-// rows is how a list is made. Its functions want the cache's lock held.
-type rows[T any] struct {
-	kind listKind
-	keys func(*cache) []record.Key // of all rows, and perhaps of more
-	row  func(*cache, record.Key) (row T, there bool)
-	// told is where all watches of the list keep what they have told. It has a
-	// lock of its own.
-	told func(*cache) *sharedRows[T]
+// unitRow is a row of the units' list. Its options are those of its file, as JSON.
+type unitRow struct {
+	unit    api.Unit
+	options []byte
 }
 
-// allKeys and at take the lock, and give it back though a mistake in a row may
-// panic: one watch must not hold up all of fleetd.
-func (r rows[T]) allKeys(c *cache) []record.Key {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return r.keys(c)
-}
+// AppendJSON is row's.
+func (u *unitRow) AppendJSON(b []byte) []byte { return u.unit.AppendJSON(b, u.options) }
 
-func (r rows[T]) at(c *cache, k record.Key) (row T, there bool) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return r.row(c, k)
-}
+// machineRow is a row of the machines' list, as JSON: there are few.
+type machineRow []byte
 
-func unitRows() rows[api.Unit] {
-	return rows[api.Unit]{
-		kind: unitList,
-		told: func(c *cache) *sharedRows[api.Unit] { return &c.told.units },
-		keys: func(c *cache) []record.Key {
-			out := make([]record.Key, 0, len(c.view.Units))
-			for n := range c.view.Units {
-				out = append(out, record.Key{Unit: n})
-			}
-			return out
-		},
-		row: func(c *cache, k record.Key) (api.Unit, bool) {
-			if _, visible := c.unit(k.Unit); !visible {
-				return api.Unit{}, false
-			}
-			return c.unitWire(k.Unit), true
-		},
-	}
-}
+// AppendJSON is row's.
+func (m machineRow) AppendJSON(b []byte) []byte { return append(b, m...) }
 
-func stateRows(onlyUnit unit.Name, onlyMachine machine.ID) rows[api.UnitState] {
-	return rows[api.UnitState]{
-		kind: stateList,
-		told: func(c *cache) *sharedRows[api.UnitState] { return &c.told.states },
-		keys: func(c *cache) []record.Key {
-			var out []record.Key
-			for k := range c.view.States {
-				out = append(out, k)
-			}
-			return out
+func newFeeds() map[listKind]*feed {
+	return map[listKind]*feed{
+		unitList: {
+			kind: unitList,
+			keys: func(c *cache) []record.Key {
+				out := make([]record.Key, 0, len(c.view.Units))
+				for n := range c.view.Units {
+					out = append(out, record.Key{Unit: n})
+				}
+				return out
+			},
+			row: func(c *cache, k record.Key) row {
+				if _, visible := c.unit(k.Unit); !visible {
+					return nil
+				}
+				wire := c.unitWire(k.Unit)
+				wire.Options = nil // they are in the file's
+				return &unitRow{wire, c.file(wire.Hash).asJSON}
+			},
 		},
-		row: func(c *cache, k record.Key) (row api.UnitState, there bool) {
-			if onlyUnit != "" && k.Unit != onlyUnit || onlyMachine != "" && k.Machine != onlyMachine {
-				return row, false
-			}
-			_, exists := c.view.Units[k.Unit]
-			i, said := slices.BinarySearchFunc(c.states[k.Unit], k.Machine, (*onMachine[record.State]).compare)
-			if !exists || !said || !visible(c.states[k.Unit][i]) {
-				return row, false
-			}
-			return c.stateWire(k.Unit, c.states[k.Unit][i]), true
+		stateList: {
+			kind: stateList,
+			keys: func(c *cache) []record.Key {
+				out := make([]record.Key, 0, len(c.view.States))
+				for k := range c.view.States {
+					out = append(out, k)
+				}
+				return out
+			},
+			row: func(c *cache, k record.Key) row {
+				_, exists := c.view.Units[k.Unit]
+				i, said := slices.BinarySearchFunc(c.states[k.Unit], k.Machine, (*onMachine[record.State]).compare)
+				if !exists || !said || !visible(c.states[k.Unit][i]) {
+					return nil
+				}
+				wire := c.stateWire(k.Unit, c.states[k.Unit][i])
+				return &wire
+			},
 		},
-	}
-}
-
-func machineRows() rows[api.Machine] {
-	return rows[api.Machine]{
-		kind: machineList,
-		told: func(c *cache) *sharedRows[api.Machine] { return &c.told.machines },
-		keys: func(c *cache) []record.Key {
-			out := make([]record.Key, len(c.machines))
-			for i, id := range c.machines {
-				out[i].Machine = id
-			}
-			return out
-		},
-		row: func(c *cache, k record.Key) (api.Machine, bool) {
-			if _, there := c.view.Machines[k.Machine]; !there {
-				return api.Machine{}, false
-			}
-			return c.machineWire(k.Machine), true
+		machineList: {
+			kind: machineList,
+			keys: func(c *cache) []record.Key {
+				out := make([]record.Key, len(c.machines))
+				for i, id := range c.machines {
+					out[i].Machine = id
+				}
+				return out
+			},
+			row: func(c *cache, k record.Key) row {
+				if _, there := c.view.Machines[k.Machine]; !there {
+					return nil
+				}
+				text, err := json.Marshal(c.machineWire(k.Machine))
+				if err != nil {
+					panic(err) // it is strings
+				}
+				return machineRow(text)
+			},
 		},
 	}
 }
@@ -133,8 +118,9 @@ func wantsWatch(r *http.Request) (bool, error) {
 	return watch, nil
 }
 
-// watchList answers with a list's rows, and then with each change to them.
-func watchList[T any](s *Server, w http.ResponseWriter, r *http.Request, of rows[T]) error {
+// watchList answers with a list's rows, and then with each change to them. wants
+// says which rows; nil: all.
+func (s *Server) watchList(w http.ResponseWriter, r *http.Request, list listKind, wants func(record.Key) bool) error {
 	if err := s.fresh(r.Context()); err != nil {
 		return err
 	}
@@ -143,35 +129,29 @@ func watchList[T any](s *Server, w http.ResponseWriter, r *http.Request, of rows
 		return err
 	}
 	defer end()
-	changed := newPending[record.Key]()
-	s.cache.addListWatcher(of.kind, changed)
-	defer s.cache.removeListWatcher(of.kind, changed)
 	out := newLines(w, r, s.patience.Answer)
 	if out == nil {
 		return nil
 	}
-	told := of.told(s.cache)
-	told.join()
-	defer told.leave()
-	st := &listStream[T]{lines: out, server: s, rows: of, changed: changed, told: told, last: map[record.Key]*T{}}
-	st.run(r)
+	watch, rows := s.cache.feeds[list].join(s.cache, wants)
+	defer watch.leave()
+	st := &listStream{lines: out, server: s, watch: watch}
+	st.run(r, rows)
 	return nil
 }
 
 // listStream is one watch of a list under way.
-type listStream[T any] struct {
+type listStream struct {
 	*lines
 	server  *Server
-	rows    rows[T]
-	changed *pending[record.Key]
-	told    *sharedRows[T]
-	last    map[record.Key]*T // as sent; kept by told
-	trouble string            // as sent
+	watch   *feedWatch
+	trouble string // as sent
+	text    []byte // to be written
 }
 
 // run writes lines until the client or the server goes away.
-func (st *listStream[T]) run(r *http.Request) {
-	if st.tell(nil, true) != nil || st.bookmark() != nil {
+func (st *listStream) run(r *http.Request, rows []*version) {
+	if st.tellAll(rows) != nil || st.bookmark() != nil {
 		return
 	}
 	ticker := time.NewTicker(glance)
@@ -181,8 +161,8 @@ func (st *listStream[T]) run(r *http.Request) {
 		select {
 		case <-r.Context().Done():
 			return
-		case <-st.changed.ready:
-			err = st.tell(st.changed.take())
+		case <-st.watch.ready:
+			err = st.tellNews()
 		case <-ticker.C:
 			if st.server.trouble() != st.trouble || time.Since(st.spoke) >= api.HeartbeatInterval {
 				err = st.bookmark()
@@ -195,64 +175,61 @@ func (st *listStream[T]) run(r *http.Request) {
 }
 
 // bookmark says that all has been told up to here, or why that can't be known.
-func (st *listStream[T]) bookmark() error {
+func (st *listStream) bookmark() error {
 	st.trouble = st.server.trouble()
-	return st.send(api.ListEvent[T]{Type: api.Bookmark, Trouble: st.trouble})
+	return st.send(api.ListEvent[struct{}]{Type: api.Bookmark, Trouble: st.trouble})
 }
 
-// tell sends what became of rows, where that differs from what was sent.
-func (st *listStream[T]) tell(keys []record.Key, all bool) error {
-	c := st.server.cache
-	if all {
-		keys = st.rows.allKeys(c)
-		for k := range st.last {
-			keys = append(keys, k)
-		}
-	}
-	slices.SortFunc(keys, compareKeys)
-	for _, k := range slices.Compact(keys) {
-		row, there := st.rows.at(c, k)
-		last := st.last[k]
-		e := api.ListEvent[T]{Type: api.Deleted, Object: last}
-		switch {
-		case there:
-			e.Type, e.Object = api.Modified, st.told.keep(k, row)
-			st.last[k] = e.Object
-			if last == nil {
-				e.Type = api.Added
-			} else if last == e.Object || reflect.DeepEqual(*last, row) {
-				continue
-			}
-		case last == nil:
+// tellAll sends the rows that there are in the beginning.
+func (st *listStream) tellAll(rows []*version) error {
+	for _, v := range rows {
+		if st.watch.wants != nil && !st.watch.wants(v.key) {
 			continue
-		default:
-			st.told.drop(k)
-			delete(st.last, k)
 		}
-		if err := st.write(e); err != nil {
+		if err := st.tell(told{api.Added, v.row}); err != nil {
 			return err
 		}
+	}
+	return st.writeOut()
+}
+
+// tellNews sends what has become of rows since.
+func (st *listStream) tellNews() error {
+	news, err := st.watch.next(st.server.cache)
+	if err != nil || len(news) == 0 {
+		return err
+	}
+	for _, e := range news {
+		if err := st.tell(e); err != nil {
+			return err
+		}
+	}
+	if err := st.writeOut(); err != nil {
+		return err
 	}
 	return st.flush()
 }
 
-func compareKeys(a, b record.Key) int {
-	return cmp.Or(cmp.Compare(a.Unit, b.Unit), cmp.Compare(a.Machine, b.Machine))
-}
-
-func (c *cache) addListWatcher(kind listKind, p *pending[record.Key]) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.listWatchers[kind] == nil {
-		c.listWatchers[kind] = map[*pending[record.Key]]struct{}{}
+// tell appends a line, as encoding/json writes an api.ListEvent.
+func (st *listStream) tell(e told) error {
+	st.text = append(append(append(st.text, `{"type":"`...), e.kind...), `","object":`...)
+	if st.text = append(e.row.AppendJSON(st.text), "}\n"...); len(st.text) < linesAtOnce {
+		return nil
 	}
-	c.listWatchers[kind][p] = struct{}{}
+	return st.writeOut()
 }
 
-func (c *cache) removeListWatcher(kind listKind, p *pending[record.Key]) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.listWatchers[kind], p)
+// linesAtOnce is how many bytes of lines are written at a time, and some: as many
+// as net/http sends at a time.
+const linesAtOnce = 4 << 10
+
+func (st *listStream) writeOut() error {
+	text := st.text
+	st.text = st.text[:0]
+	if len(text) == 0 {
+		return nil
+	}
+	return st.writeText(text)
 }
 
 // touchLists tells the lists' watchers which rows a change may be about. The
@@ -260,42 +237,33 @@ func (c *cache) removeListWatcher(kind listKind, p *pending[record.Key]) {
 func (c *cache) touchLists(ch record.Change) {
 	switch ch := ch.(type) {
 	case record.FileChange:
-		if len(c.listWatchers[unitList]) == 0 {
+		if !c.feeds[unitList].watched() {
 			return
 		}
 		for name, u := range c.view.Units { // there are none, unless the text had been missing
 			if u.File == ch.Hash {
-				c.touchList(unitList, record.Key{Unit: name})
+				c.feeds[unitList].touch(record.Key{Unit: name})
 			}
 		}
 	case record.UnitChange:
-		c.touchList(unitList, record.Key{Unit: ch.Name})
+		c.feeds[unitList].touch(record.Key{Unit: ch.Name})
 		for _, on := range c.states[ch.Name] {
-			c.touchList(stateList, record.Key{Unit: ch.Name, Machine: on.machine})
+			c.feeds[stateList].touch(record.Key{Unit: ch.Name, Machine: on.machine})
 		}
 	case record.PlacementChange:
-		c.touchList(unitList, record.Key{Unit: ch.Unit})
+		c.feeds[unitList].touch(record.Key{Unit: ch.Unit})
 	case record.StateChange:
-		c.touchList(unitList, record.Key{Unit: ch.Unit})
-		c.touchList(stateList, ch.Key)
+		c.feeds[unitList].touch(record.Key{Unit: ch.Unit})
+		c.feeds[stateList].touch(ch.Key)
 	case record.OverridesChange:
-		c.touchList(machineList, record.Key{Machine: ch.ID})
+		c.feeds[machineList].touch(record.Key{Machine: ch.ID})
 	case record.MachineChange:
-		c.touchList(machineList, record.Key{Machine: ch.ID})
+		c.feeds[machineList].touch(record.Key{Machine: ch.ID})
 		if ch.New != nil && ch.Old != nil && ch.New.IP == ch.Old.IP {
 			return
 		}
 		// Its address is in the rows of what it runs.
-		for _, kind := range []listKind{unitList, stateList} {
-			for p := range c.listWatchers[kind] {
-				p.touchAll()
-			}
-		}
-	}
-}
-
-func (c *cache) touchList(kind listKind, k record.Key) {
-	for p := range c.listWatchers[kind] {
-		p.touch(k)
+		c.feeds[unitList].touchAll()
+		c.feeds[stateList].touchAll()
 	}
 }
