@@ -30,6 +30,7 @@ var cases = []struct {
 }{
 	{"one", caseOne},
 	{"many", caseMany},
+	{"idle", caseIdle},
 }
 
 func main() {
