@@ -183,6 +183,7 @@ func (n *node) run(ctx context.Context, listeners []net.Listener, c control) err
 		group.Go(func() error { return orEnd(life, n.engine.Run(life)) })
 	}
 	group.Go(func() error { return n.obey(life, c) })
+	group.Go(func() error { return n.giveBack(life) })
 	if n.supervisor.notify != nil {
 		group.Go(func() error { return n.supervised(ctx, life) })
 	}
