@@ -27,7 +27,9 @@ type connector struct {
 	endpoints map[string]string // URLs, by what gRPC calls the server: host and port, or a socket's name
 
 	mu      sync.Mutex
-	trouble map[string]trouble // by URL; while it lasts, it is renewed every second or so
+	trouble map[string]trouble // by URL; while it lasts, it is renewed every few seconds
+	up      int                // connections that something was heard on, and that aren't closed
+	down    chan struct{}      // closed when none is left; nil while there is none
 }
 
 // trouble is why an endpoint could not be reached.
@@ -104,8 +106,52 @@ func (c *connector) dial(ctx context.Context, address string) (net.Conn, error) 
 	conn, err := (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext(ctx, network, to)
 	if err != nil {
 		c.note(c.endpoint(address), err)
+		c.rest(ctx)
 	}
 	return conn, err
+}
+
+// rest makes an attempt that has failed last for all the time that gRPC gives it,
+// while there is another connection: gRPC's pauses must be short for when there is
+// none, and by default an endpoint is named at which most hosts have nothing. To
+// seek that every second was a good part of what an idle fleetd did.
+func (c *connector) rest(ctx context.Context) {
+	c.mu.Lock()
+	down := c.down
+	c.mu.Unlock()
+	if down == nil {
+		return
+	}
+	select {
+	case <-down:
+	case <-ctx.Done():
+	}
+}
+
+// opened notes that something was heard on a connection.
+func (c *connector) opened(g *greeted) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g.closed {
+		return
+	}
+	if g.up = true; c.up == 0 {
+		c.down = make(chan struct{})
+	}
+	c.up++
+}
+
+// closed notes that gRPC has given a connection up.
+func (c *connector) closed(g *greeted) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g.up && !g.closed {
+		if c.up--; c.up == 0 {
+			close(c.down)
+			c.down = nil
+		}
+	}
+	g.closed = true
 }
 
 // ClientHandshake is gRPC's credentials.TransportCredentials, as are the other
@@ -118,13 +164,7 @@ func (c *connector) ClientHandshake(ctx context.Context, server string, raw net.
 		c.note(e, err)
 		return nil, nil, err
 	}
-	return &greeted{Conn: conn, heard: func(err error) error {
-		err = c.explain(e, err)
-		if !errors.Is(err, net.ErrClosed) { // gRPC itself gave up
-			c.note(e, err)
-		}
-		return err
-	}}, info, nil
+	return &greeted{Conn: conn, connector: c, endpoint: e}, info, nil
 }
 
 func (c *connector) handshake(ctx context.Context, endpoint, server string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -204,18 +244,31 @@ func (c *connector) OverrideServerName(string) error { return nil }
 // server tells that it refuses a certificate.
 type greeted struct {
 	net.Conn
-	once  sync.Once
-	heard func(error) error
+	connector *connector
+	endpoint  string
+	once      sync.Once
+
+	up, closed bool // guarded by the connector's mu
 }
 
 func (g *greeted) Read(b []byte) (int, error) {
 	n, err := g.Conn.Read(b)
 	g.once.Do(func() {
 		if n > 0 {
-			_ = g.heard(nil)
+			g.connector.opened(g)
+			g.connector.note(g.endpoint, nil)
 		} else if err != nil {
-			err = g.heard(err)
+			err = g.connector.explain(g.endpoint, err)
+			if !errors.Is(err, net.ErrClosed) { // gRPC itself gave up
+				g.connector.note(g.endpoint, err)
+			}
 		}
 	})
 	return n, err
+}
+
+// Close is net.Conn's.
+func (g *greeted) Close() error {
+	g.connector.closed(g)
+	return g.Conn.Close()
 }
