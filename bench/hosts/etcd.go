@@ -23,6 +23,10 @@ type member struct{ *platform.Host }
 // asking bounds one request: a member whose leader has just died holds some back.
 const asking = 2 * time.Second
 
+// asker makes a connection for each request: hosts come and go, and with them
+// whoever was at the other end of an earlier one.
+var asker = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 func (m member) request(ctx context.Context, method, path string, body io.Reader) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, asking)
 	defer cancel()
@@ -30,7 +34,7 @@ func (m member) request(ctx context.Context, method, path string, body io.Reader
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := asker.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +70,7 @@ func (m member) status(ctx context.Context) (id, leader string, err error) {
 		} `json:"header"`
 		Leader string `json:"leader"`
 	}
-	err = m.ask(ctx, "/v3/maintenance/status", nil, &s)
+	err = m.ask(ctx, "/v3/maintenance/status", map[string]any{}, &s)
 	return s.Header.MemberID, s.Leader, err
 }
 
@@ -95,7 +99,8 @@ type pair struct {
 	CreateRevision string `json:"create_revision"`
 }
 
-// list gives all below a prefix of fleet's, and etcd's revision.
+// list gives all below a prefix of fleet's, and etcd's revision, as this member
+// knows them.
 func (m member) list(ctx context.Context, prefix string) (all []pair, revision int64, err error) {
 	key := "/_coreos.com/fleet/" + prefix
 	end := []byte(key)
@@ -106,7 +111,7 @@ func (m member) list(ctx context.Context, prefix string) (all []pair, revision i
 	}
 	err = m.ask(ctx, "/v3/kv/range", map[string]any{
 		"key": base64.StdEncoding.EncodeToString([]byte(key)), "range_end": base64.StdEncoding.EncodeToString(end),
-		"sort_target": "CREATE",
+		"sort_order": "ASCEND", "sort_target": "CREATE", "serializable": true,
 	}, &resp)
 	if err != nil {
 		return nil, 0, err

@@ -30,6 +30,7 @@ var cases = []struct {
 }{
 	{"one", caseOne},
 	{"many", caseMany},
+	{"failover", caseFailover},
 	{"idle", caseIdle},
 }
 
