@@ -177,8 +177,11 @@ const slotChunk = 1024
 func (d *draft) newSlot(s *seat) *draftSlot {
 	last := len(d.slots) - 1
 	if last < 0 || len(d.slots[last]) == slotChunk {
-		d.slots = append(d.slots, nil)
 		last++
+		d.slots = append(d.slots, nil)
+		if last > 0 { // many are decided on
+			d.slots[last] = make([]draftSlot, 0, slotChunk)
+		}
 	}
 	at := len(d.slots[last])
 	s.slot = int32(last*slotChunk + at)

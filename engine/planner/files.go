@@ -46,8 +46,9 @@ func (p *Planner) file(hash unit.Hash) *file {
 // record gives a copy of a record that names the file, which units share.
 func (f *file) record(rec record.Unit) *record.Unit {
 	if f.rec == nil || !f.rec.Equal(rec) {
-		rec.File = f.hash
-		f.rec = &rec
+		own := rec // a copy only where it is kept
+		own.File = f.hash
+		f.rec = &own
 	}
 	return f.rec
 }
@@ -58,12 +59,14 @@ func (p *Planner) shared(j *job, spec record.Spec) *record.Spec {
 	case spec == *p.none:
 		return p.none
 	case spec.File == "":
-		return &spec
+		own := spec
+		return &own
 	}
 	f := j.fileOf(p, spec.File)
 	if f.spec == nil || *f.spec != spec {
-		spec.File = f.hash
-		f.spec = &spec
+		own := spec // a copy only where it is kept
+		own.File = f.hash
+		f.spec = &own
 	}
 	return f.spec
 }

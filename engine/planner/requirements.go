@@ -47,7 +47,8 @@ func (p *Planner) reread(j *job) {
 // tie makes requirements the unit's own, in all indexes.
 func (p *Planner) tie(j *job, req unit.Requirements) {
 	if !req.Empty() {
-		j.req = &req
+		own := req // a copy only where it is kept
+		j.req = &own
 	}
 	j.class = p.classes.use(req.Metadata)
 	if len(req.Conflicts) > 0 || len(req.Replaces) > 0 {
