@@ -109,7 +109,7 @@ func BenchmarkStartOne(b *testing.B) {
 func BenchmarkIdle(b *testing.B) {
 	p := full(b, 10000, 1000)
 	var s *seat
-	for _, j := range p.jobs {
+	for _, j := range p.jobs.jobs {
 		s = j.seats[0]
 	}
 	st := record.State{Spec: *s.says}

@@ -36,7 +36,7 @@ func (p *Planner) applyUnit(c record.UnitChange) {
 		p.setRecord(j, c.New)
 		return
 	}
-	j := p.jobs[c.Name]
+	j := p.jobs.get(c.Name)
 	if j == nil || j.rec == nil {
 		return // our own Release, come back
 	}
@@ -74,7 +74,7 @@ func (p *Planner) setRecord(j *job, rec *record.Unit) {
 
 func (p *Planner) applyPlacement(c record.PlacementChange) {
 	if c.New == nil {
-		j := p.jobs[c.Unit]
+		j := p.jobs.get(c.Unit)
 		if j == nil {
 			return
 		}
@@ -111,7 +111,7 @@ func (p *Planner) clearSpec(s *seat) {
 
 func (p *Planner) applyState(c record.StateChange) {
 	if c.New == nil {
-		j := p.jobs[c.Unit]
+		j := p.jobs.get(c.Unit)
 		if j == nil {
 			return
 		}

@@ -155,7 +155,7 @@ func (p *Planner) byID(id string) []*host {
 // fewest; false if it has none.
 func (p *Planner) leaders(j *job) (hosts []*host, ok bool) {
 	for _, name := range j.req.MachineOf {
-		leader := p.jobs[name]
+		leader := p.jobs.get(name)
 		if leader == nil {
 			return nil, true
 		}

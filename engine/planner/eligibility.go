@@ -120,7 +120,7 @@ func (p *Planner) fitsMetadata(j *job, h *host, _ mode, why *refusals) bool {
 func (p *Planner) fitsLeaders(j *job, h *host, _ mode, why *refusals) bool {
 	ok := true
 	for _, name := range j.req.MachineOf {
-		leader := p.jobs[name]
+		leader := p.jobs.get(name)
 		if leader != nil {
 			if s := leader.on(h); s != nil && s.counted == held {
 				continue

@@ -41,7 +41,7 @@ type Verdict struct {
 // Explain says machine by machine whether a unit fits; false if the cluster
 // has no such unit. It asks the very filters that decisions are made by.
 func (p *Planner) Explain(name unit.Name) (Explanation, bool) {
-	j := p.jobs[name]
+	j := p.jobs.get(name)
 	if j == nil || j.rec == nil {
 		return Explanation{}, false
 	}

@@ -20,7 +20,7 @@ func (p *Planner) group(j *job) []*job {
 	}
 	for i := 0; i < len(out); i++ {
 		for _, name := range out[i].req.MachineOf {
-			if l := p.jobs[name]; l != nil {
+			if l := p.jobs.get(name); l != nil {
 				add(l)
 			}
 		}
@@ -106,7 +106,7 @@ func (p *Planner) inCircle(j *job) bool {
 		x := next[len(next)-1]
 		next = next[:len(next)-1]
 		for _, name := range x.req.MachineOf {
-			l := p.jobs[name]
+			l := p.jobs.get(name)
 			if l == j {
 				return true
 			}

@@ -27,6 +27,7 @@ type job struct {
 	seats []*seat  // sorted by machine; each has a spec or a state
 	first [1]*seat // what seats begins in
 
+	number   int32 // in the roster
 	fileAt   int32 // index in file.jobs
 	vanished bool  // rec is not nil, but its key is gone: to be restored
 	stale    bool  // req and the patterns are to be read anew before the next look
@@ -230,7 +231,7 @@ type host struct {
 func (h *host) live() bool { return h.rec != nil }
 
 func (p *Planner) job(name unit.Name) *job {
-	j := p.jobs[name]
+	j := p.jobs.get(name)
 	if j == nil {
 		j = &job{name: name, ring: hashOf(string(name)), req: p.nothing, bonds: p.unbound}
 		j.seats = j.first[:0]
@@ -240,7 +241,7 @@ func (p *Planner) job(name unit.Name) *job {
 		if len(p.followers) > 0 && p.followers[name] != nil {
 			j.own().followers = p.followers[name]
 		}
-		p.jobs[name] = j
+		p.jobs.add(j)
 		p.names.add(j)
 		p.patterns.introduce(j)
 	}
@@ -256,7 +257,7 @@ func (p *Planner) dropJob(j *job) {
 	p.patterns.retire(j)
 	p.names.drop(j)
 	j.gone = true
-	delete(p.jobs, j.name)
+	p.jobs.drop(j)
 }
 
 func (p *Planner) host(id machine.ID) *host {

@@ -25,7 +25,7 @@ type Planner struct {
 	cluster *record.Cluster
 	running bool // false before the first plan, and while cluster is nil
 
-	jobs      map[unit.Name]*job
+	jobs      roster
 	hosts     map[machine.ID]*host
 	short     map[string][]*host // hosts by the ID's first 8 characters
 	files     map[unit.Hash]*file
@@ -76,7 +76,7 @@ func New(cfg Config) *Planner {
 	n := &names{}
 	p := &Planner{
 		cfg:         cfg,
-		jobs:        map[unit.Name]*job{},
+		jobs:        newRoster(0),
 		hosts:       map[machine.ID]*host{},
 		short:       map[string][]*host{},
 		files:       map[unit.Hash]*file{},
@@ -123,7 +123,7 @@ func (p *Planner) Step(now time.Time, changes []record.Change) Plan {
 	p.out = &draft{}
 	before := p.live
 	p.deserted = before == 0
-	if len(p.jobs) == 0 {
+	if p.jobs.len() == 0 {
 		p.expectUnits(changes)
 	}
 	for _, c := range changes {
@@ -158,7 +158,7 @@ func (p *Planner) expectUnits(changes []record.Change) {
 		}
 	}
 	if n > 0 {
-		p.jobs = make(map[unit.Name]*job, n)
+		p.jobs = newRoster(n)
 		p.names.recent = make([]*job, 0, n)
 		p.queue = make([]*job, 0, n)
 		p.spoiled = make([]*job, 0, n)
@@ -227,7 +227,7 @@ const maxLooks = 100
 
 // run looks at what is marked until nothing is: a decision may concern others.
 func (p *Planner) run() {
-	budget := maxLooks * (len(p.jobs) + len(p.queue) + len(p.pairs) + 100)
+	budget := maxLooks * (p.jobs.len() + len(p.queue) + len(p.pairs) + 100)
 	for len(p.queue) > 0 || len(p.pairs) > 0 {
 		p.restoreUnits(p.queue)
 		batch := slices.Grow(p.pairs, len(p.queue))
@@ -342,7 +342,7 @@ func (p *Planner) rank(j *job, ranks map[*job]int) int {
 	}
 	depth := 0
 	for _, name := range j.req.MachineOf {
-		if l := p.jobs[name]; l != nil {
+		if l := p.jobs.get(name); l != nil {
 			depth = max(depth, (p.rank(l, ranks)+2)/3+1)
 		}
 	}

@@ -146,7 +146,7 @@ func testSearch(t *testing.T, few int) {
 		s.submit(name, "launched", "[X-Fleet]\n"+texts[rng.IntN(len(texts))]+"\n")
 		s.planner.Observe(slices.Concat(s.pending...))
 		s.pending = nil
-		j := s.planner.jobs[name]
+		j := s.planner.jobs.get(name)
 		var want *host
 		for _, h := range s.planner.hosts {
 			if s.planner.fits(j, h, enter, nil) && (want == nil || j.better(h, want)) {
@@ -289,7 +289,7 @@ func TestForgets(t *testing.T) {
 	s.step(0)
 	p := s.planner
 	for what, n := range map[string]int{
-		"jobs": len(p.jobs), "hosts": len(p.hosts), "short": len(p.short), "files": len(p.files), "classes": len(p.classes.all),
+		"jobs": p.jobs.len(), "hosts": len(p.hosts), "short": len(p.short), "files": len(p.files), "classes": len(p.classes.all),
 		"patterns": len(p.patterns.all), "prefixes": len(p.patterns.byPrefix), "lengths": len(p.patterns.lengths),
 		"followers": len(p.followers), "waiting": len(p.waiting), "hunters": len(p.hunters), "postponed": len(p.postponed), "stored units": len(s.view.Units),
 		"stored files": len(s.view.Files), "stored placements": len(s.view.Schedule), "stored states": len(s.view.States),

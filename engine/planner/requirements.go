@@ -72,7 +72,7 @@ func (p *Planner) setFollowers(leader unit.Name, followers map[*job]struct{}) {
 	} else {
 		p.followers[leader] = followers
 	}
-	if l := p.jobs[leader]; l != nil {
+	if l := p.jobs.get(leader); l != nil {
 		l.own().followers = followers
 	}
 }

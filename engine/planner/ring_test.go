@@ -78,7 +78,7 @@ func TestClassesFollow(t *testing.T) {
 			"search": func(t *rapid.T) {
 				s.settle()
 				p := s.planner
-				c := p.jobs[rapid.SampledFrom([]unit.Name{"eu.service", "any.service"}).Draw(t, "unit")].class
+				c := p.jobs.get(rapid.SampledFrom([]unit.Name{"eu.service", "any.service"}).Draw(t, "unit")).class
 				c.refresh()
 				got := map[*host]int{}
 				for _, l := range c.levels {
