@@ -111,6 +111,12 @@ func labels(r *http.Request) (where, method string) {
 	return where, method
 }
 
+// isMetrics reports whether a request is for the metrics.
+func isMetrics(r *http.Request) bool {
+	where, _ := labels(r)
+	return where == "/metrics"
+}
+
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request, _ string) error {
 	if s.opts.Metrics == nil {
 		return notFound("this fleetd keeps no metrics")

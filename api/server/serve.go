@@ -64,6 +64,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	a := &answering{ResponseWriter: w}
 	defer s.survive(a, r)
+	if !isMetrics(r) { // a scrape is nobody who asks about the cluster
+		s.attention.begin()
+		defer s.attention.end()
+	}
 	// Not http.Server's ReadTimeout and WriteTimeout: they would cut off watches.
 	// A writer without deadlines is a test's.
 	control := http.NewResponseController(w)

@@ -1,6 +1,7 @@
 // Package server answers fleet's HTTP API. It decides nothing: it reads what
-// the registry follows into memory (cache.go), writes what users want through
-// the registry's verbs, and asks the planner to explain (explain.go).
+// the registry follows into memory (cache.go) while somebody asks (attention.go),
+// writes what users want through the registry's verbs, and asks the planner to
+// explain (explain.go).
 //
 // Reads are linearizable: the server asks etcd for its revision, which is cheap,
 // and answers from memory once that is as new. A write is answered when the
@@ -12,6 +13,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +64,9 @@ type Options struct {
 	PageSize int
 	Version  string
 	Log      *logrus.Entry
+	// RestAfter is how long after its last request a server goes on following the
+	// cluster; 10 minutes when zero.
+	RestAfter time.Duration
 	// Patience is with clients; what is zero is the default.
 	Patience Patience
 	// Unread is how many bytes of long answers may wait for clients to read them;
@@ -73,14 +78,14 @@ type Options struct {
 	Registerer prometheus.Registerer
 }
 
-// Server is the API as an http.Handler. It answers once Run follows the
-// cluster.
+// Server is the API as an http.Handler. It answers while Run runs.
 type Server struct {
 	opts      Options
 	log       *logrus.Entry
 	patience  Patience
 	cache     *cache
 	explainer *explainer
+	attention *attention
 	watches   atomic.Int64 // that are open
 	unread    atomic.Int64 // bytes of long answers under way
 	metrics   metrics
@@ -93,8 +98,9 @@ func New(opts Options) *Server {
 		opts.Log = logrus.NewEntry(logrus.StandardLogger())
 	}
 	s := &Server{
-		opts: opts, log: opts.Log, patience: opts.Patience.orDefault(), cache: newCache(), metrics: newMetrics(opts.Registerer),
+		opts: opts, log: opts.Log, patience: opts.Patience.orDefault(), cache: newCache(), attention: newAttention(), metrics: newMetrics(opts.Registerer),
 	}
+	s.opts.RestAfter = cmp.Or(opts.RestAfter, restAfter)
 	s.explainer = newExplainer(s.cache, opts.AgentTTL)
 	s.SetPageSize(opts.PageSize)
 	return s
@@ -128,15 +134,6 @@ func (s *Server) Report() Report {
 		Loaded: c.loaded, Revision: c.view.Revision, Units: len(c.view.Units), Files: len(c.view.Files),
 		Machines: len(c.view.Machines), Placements: len(c.view.Schedule), States: len(c.view.States),
 	}
-}
-
-// Run follows the cluster until ctx ends.
-func (s *Server) Run(ctx context.Context) error {
-	return s.opts.Registry.Follow(ctx, func(u registry.Update) error {
-		s.cache.update(u)
-		s.explainer.note(u)
-		return nil
-	})
 }
 
 // fresh waits until the memory holds all that was acknowledged before.
