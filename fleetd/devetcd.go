@@ -28,6 +28,8 @@ func startDevEtcd(ctx context.Context, dataDir, runtimeDir string) (*devEtcd, er
 	cfg.Dir = dataDir
 	cfg.LogLevel = "error"
 	cfg.LogOutputs = []string{filepath.Join(dataDir, "etcd.log")}
+	// As fleetd etcd has it: see member's defaults.
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention, cfg.MaxTxnOps = "periodic", "10m", 512
 	// One member needs no time to agree with others.
 	cfg.TickMs, cfg.ElectionMs = 10, 100
 	client, peer := socketURL(runtimeDir, "etcd.sock"), socketURL(runtimeDir, "peer.sock")

@@ -2,11 +2,13 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -86,7 +88,23 @@ func (l *Leadership) RestoreFile(h unit.Hash, text []byte) Write {
 // engine leads by now: what remains was not written. After any error the caller
 // knows nothing for sure and starts over from a snapshot.
 func (l *Leadership) Commit(ctx context.Context, writes []Write) error {
-	for _, txns := range stages(writes) {
+	if l.r.fewOps.Load() {
+		return l.commit(ctx, writes, maxOps)
+	}
+	err := l.commit(ctx, writes, manyOps)
+	if errors.Is(err, rpctypes.ErrTooManyOps) {
+		// An etcd that isn't ours, or a member that was started by an older fleet.
+		// What of this was written is written again, and comes to the same.
+		l.r.fewOps.Store(true)
+		l.r.log.Infof("etcd takes few operations in a transaction: sending it %d at a time (fleetd etcd takes %d; an etcd of your own, with --max-txn-ops=%d)", maxOps, manyOps, manyOps)
+		err = l.commit(ctx, writes, maxOps)
+	}
+	return err
+}
+
+// commit is Commit with that many operations in a transaction.
+func (l *Leadership) commit(ctx context.Context, writes []Write, most int) error {
+	for _, txns := range stages(writes, most) {
 		if err := l.pipeline(ctx, txns); err != nil {
 			return err
 		}
@@ -96,8 +114,8 @@ func (l *Leadership) Commit(ctx context.Context, writes []Write) error {
 
 // stages cuts a commit into transactions. What is taken away and what is placed
 // goes together where all of it fits into one.
-func stages(writes []Write) (txns [stageCount][]Write) {
-	if whole := packed(writes); len(whole) == 1 {
+func stages(writes []Write, most int) (txns [stageCount][]Write) {
+	if whole := packed(writes, most); len(whole) == 1 {
 		txns[placed] = whole
 		return txns
 	}
@@ -106,14 +124,14 @@ func stages(writes []Write) (txns [stageCount][]Write) {
 		of[w.stage] = append(of[w.stage], w)
 	}
 	for s, ws := range of {
-		txns[s] = packed(ws)
+		txns[s] = packed(ws, most)
 	}
 	return txns
 }
 
 // packed makes one write of as many as fit into a transaction.
-func packed(writes []Write) (out []Write) {
-	for batch := range batches(writes, func(w Write) []clientv3.Op { return w.ops }) {
+func packed(writes []Write, most int) (out []Write) {
+	for batch := range batches(writes, most, func(w Write) []clientv3.Op { return w.ops }) {
 		var one Write
 		for _, w := range batch {
 			one.ops = append(one.ops, w.ops...)

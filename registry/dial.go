@@ -64,6 +64,7 @@ type Registry struct {
 	metrics metrics
 
 	connector *connector
+	fewOps    atomic.Bool // etcd takes no more than maxOps in a transaction
 
 	mu     sync.Mutex
 	health error                           // why etcd did not answer last, nil when it did

@@ -106,7 +106,7 @@ func TestBatches(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []int
-			for b := range batches(tc.writes, func(w Write) []clientv3.Op { return w.ops }) {
+			for b := range batches(tc.writes, maxOps, func(w Write) []clientv3.Op { return w.ops }) {
 				got = append(got, len(b))
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {

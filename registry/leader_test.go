@@ -413,3 +413,41 @@ func TestLeaderWithoutEtcd(t *testing.T) {
 	<-l.Done()
 	mentions(t, l.Resign(t.Context()), "resigning")
 }
+
+// An etcd that isn't ours takes fewer operations in a transaction. The leader
+// finds that out once, and nothing is lost over it.
+func TestCommitLearnsHowMuchEtcdTakes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		server       *etcdtest.Server
+		transactions int64 // for 1,000 placements; each has room for what is nested
+		said         int
+	}{
+		"fleetd etcd":      {etcdtest.NewWithTxnOps(t, manyOps), 2, 0},
+		"etcd's defaults":  {etcdtest.New(t), 8, 1},
+		"a generous other": {etcdtest.NewWithTxnOps(t, 10000), 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, book := connect(t, tt.server.Endpoints(), "/fleet")
+			l := leading(t, r)
+			for round := range uint64(3) {
+				var writes []Write
+				for i := range 1000 {
+					key, spec := place(unit.Name(fmt.Sprintf("u%d.service", i)))
+					spec.Restart = round
+					writes = append(writes, l.PutPlacement(key, spec))
+				}
+				before := tt.server.Revision(t)
+				ok(t, l.Commit(t.Context(), writes))
+				if n := tt.server.Revision(t) - before; n != tt.transactions {
+					t.Errorf("%d transactions, want %d", n, tt.transactions)
+				}
+			}
+			if n := len(tt.server.All(t, r.keys.schedule())); n != 1000 {
+				t.Errorf("%d placements", n)
+			}
+			if n := book.count("few operations"); n != tt.said {
+				t.Errorf("said %d times", n)
+			}
+		})
+	}
+}

@@ -322,7 +322,7 @@ func (p *Presence) flush(ctx context.Context) error {
 	clear(p.dirty)
 	p.mu.Unlock()
 
-	for batch := range batches(unwritten, func(n namedOp) []clientv3.Op { return alone(n.op) }) {
+	for batch := range batches(unwritten, maxOps, func(n namedOp) []clientv3.Op { return alone(n.op) }) {
 		ops := make([]clientv3.Op, len(batch))
 		for i, n := range batch {
 			ops[i] = n.op

@@ -11,6 +11,10 @@ const (
 	// maxOps is how many operations one transaction holds: etcd's default
 	// limit (--max-txn-ops).
 	maxOps = 128
+	// manyOps is how many one of the leader's holds, unless etcd refuses it: the
+	// limit that fleetd etcd sets. Of 50,000 placements, four times as many in a
+	// transaction are written 1.4 times as fast; still more gain nothing.
+	manyOps = 512
 	// maxBytes is how much one transaction carries, unless a single value is
 	// larger: well within etcd's default limit on a request (1.5 MiB).
 	maxBytes = 1 << 20
@@ -26,13 +30,14 @@ func (r *Registry) txn(ctx context.Context, when []clientv3.Cmp, then []clientv3
 
 // batches cuts a slice into pieces that fit into a transaction each. Elements
 // stay whole: the operations of one happen together. A nested transaction is one
-// operation; etcd counts what is in it along with those around it.
-func batches[T any](s []T, ops func(T) []clientv3.Op) iter.Seq[[]T] {
+// operation; etcd counts what is in it along with those around it. most is how
+// many it takes.
+func batches[T any](s []T, most int, ops func(T) []clientv3.Op) iter.Seq[[]T] {
 	return func(yield func([]T) bool) {
 		first, sum := 0, extent{}
 		for i, v := range s {
 			own := extentOf(ops(v))
-			if i > first && !sum.plus(own).fits() {
+			if i > first && !sum.plus(own).fits(most) {
 				if !yield(s[first:i:i]) {
 					return
 				}
@@ -70,4 +75,4 @@ func (e extent) plus(o extent) extent {
 	return extent{e.ops + o.ops, max(e.nested, o.nested), e.bytes + o.bytes}
 }
 
-func (e extent) fits() bool { return e.ops+e.nested <= maxOps && e.bytes <= maxBytes }
+func (e extent) fits(most int) bool { return e.ops+e.nested <= most && e.bytes <= maxBytes }

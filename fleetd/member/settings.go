@@ -30,6 +30,7 @@ func Parse(args, environ []string, lookup Lookup) (s Settings, warnings []string
 	if s.ConfigFile, _ = v.get("config-file"); s.ConfigFile != "" {
 		return s, warnings, nil
 	}
+	v.complete()
 	cfg, err := v.etcd()
 	if err != nil {
 		return s, nil, &Refusal{err}

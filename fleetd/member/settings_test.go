@@ -20,9 +20,15 @@ func lookup(name string) (string, error) {
 	return "", errors.New("no network")
 }
 
-// told is what etcd is told in the end: its command line and environment.
+// told is what etcd is told in the end: its command line and environment, but for
+// the defaults.
 func told(s Settings) string {
 	args, environ := s.Command()
+	for _, d := range defaults {
+		if environ[variable(d.name)] == d.value {
+			delete(environ, variable(d.name))
+		}
+	}
 	parts := args[1:]
 	for _, name := range slices.Sorted(maps.Keys(environ)) {
 		if environ[name] != "" {
@@ -228,5 +234,44 @@ func TestWithMembers(t *testing.T) {
 	}
 	if told(s) != before {
 		t.Error("the settings themselves changed")
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args, environ []string
+		want          string
+	}{
+		"nothing said": {nil, nil, "ETCD_AUTO_COMPACTION_MODE=periodic ETCD_AUTO_COMPACTION_RETENTION=10m " +
+			"ETCD_BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES=512 ETCD_MAX_TXN_OPS=512 ETCD_QUOTA_BACKEND_BYTES=8589934592"},
+		"all said": {[]string{"--auto-compaction-mode=revision", "--max-txn-ops=128"},
+			[]string{"ETCD_QUOTA_BACKEND_BYTES=0", "ETCD_BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES=0", "ETCD_AUTO_COMPACTION_RETENTION=1000"},
+			"--auto-compaction-mode=revision --max-txn-ops=128 ETCD_AUTO_COMPACTION_RETENTION=1000 ETCD_BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES=0 ETCD_QUOTA_BACKEND_BYTES=0"},
+		"no compaction wanted": {[]string{"--auto-compaction-retention=0"}, []string{"ETCD_BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES=1", "ETCD_MAX_TXN_OPS=1", "ETCD_QUOTA_BACKEND_BYTES=1"},
+			"--auto-compaction-retention=0 ETCD_BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES=1 ETCD_MAX_TXN_OPS=1 ETCD_QUOTA_BACKEND_BYTES=1"},
+		"a file that says everything": {[]string{"--config-file=/f"}, nil, "--config-file=/f"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, err := Parse(tt.args, tt.environ, lookup)
+			if err != nil {
+				t.Fatal(err)
+			}
+			args, environ := s.Command()
+			got := args[1:]
+			for _, name := range slices.Sorted(maps.Keys(environ)) {
+				if environ[name] != "" {
+					got = append(got, name+"="+environ[name])
+				}
+			}
+			if text := strings.Join(got, " "); text != tt.want {
+				t.Errorf("etcd is told %q, want %q", text, tt.want)
+			}
+			if s.ConfigFile != "" {
+				return
+			}
+			if _, err := s.values.etcd(); err != nil {
+				t.Errorf("etcd refuses: %v", err)
+			}
+		})
 	}
 }

@@ -29,6 +29,7 @@ const patience = 30 * time.Second
 // Server is one etcd member with its data in a directory of its own.
 type Server struct {
 	dir    string
+	txnOps uint // as --max-txn-ops; 0: etcd's default
 	link   *Link // the way in that Stop can shut: etcd would wait for its clients to go
 	etcd   *embed.Etcd
 	client *clientv3.Client
@@ -37,7 +38,19 @@ type Server struct {
 // New starts a server for one test, which ends and is removed with it.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s, err := start()
+	return newServer(t, 0)
+}
+
+// NewWithTxnOps is New with an etcd that takes so many operations in a
+// transaction.
+func NewWithTxnOps(t testing.TB, ops uint) *Server {
+	t.Helper()
+	return newServer(t, ops)
+}
+
+func newServer(t testing.TB, txnOps uint) *Server {
+	t.Helper()
+	s, err := start(txnOps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,13 +58,13 @@ func New(t testing.TB) *Server {
 	return s
 }
 
-func start() (*Server, error) {
+func start(txnOps uint) (*Server, error) {
 	// Not t.TempDir: the names of sockets must stay below 108 bytes.
 	dir, err := os.MkdirTemp("", "etcd")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir}
+	s := &Server{dir: dir, txnOps: txnOps}
 	if err := s.open(); err != nil {
 		s.close()
 		return nil, err
@@ -74,6 +87,9 @@ func (s *Server) socket(name string) string { return filepath.Join(s.dir, name) 
 
 func (s *Server) serve() error {
 	cfg := newConfig(s.dir)
+	if s.txnOps > 0 {
+		cfg.MaxTxnOps = s.txnOps
+	}
 	client := url.URL{Scheme: "unix", Path: s.socket("client.sock")}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	for _, u := range []url.URL{client, cfg.ListenPeerUrls[0]} {

@@ -33,7 +33,7 @@ func (s *Shared) Server(t testing.TB) *Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.server == nil {
-		server, err := start()
+		server, err := start(0)
 		if err != nil {
 			t.Fatal(err)
 		}
