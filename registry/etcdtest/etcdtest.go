@@ -29,7 +29,7 @@ const patience = 30 * time.Second
 // Server is one etcd member with its data in a directory of its own.
 type Server struct {
 	dir    string
-	txnOps uint // as --max-txn-ops; 0: etcd's default
+	txnOps uint  // as --max-txn-ops; 0: etcd's default
 	link   *Link // the way in that Stop can shut: etcd would wait for its clients to go
 	etcd   *embed.Etcd
 	client *clientv3.Client
