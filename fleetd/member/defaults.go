@@ -8,8 +8,9 @@ var defaults = []struct{ name, value string }{
 	// it is full. Who was cut off for longer starts over from a snapshot.
 	{"auto-compaction-mode", "periodic"},
 	{"auto-compaction-retention", "10m"},
-	// etcd's own, 2 GiB, is the room for its first hour if 100,000 units come and
-	// go at once; 8 GiB is the most that etcd is made for.
+	// A cluster needs a few hundred MiB. But units that crash and are started again,
+	// all of a large cluster at a time, make more history between two compactions
+	// than etcd's own 2 GiB hold. 8 GiB is the most that etcd is made for.
 	{"quota-backend-bytes", "8589934592"},
 	// As many as the leader writes at a time (registry). etcd's own is 128.
 	{"max-txn-ops", "512"},
