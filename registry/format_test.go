@@ -34,6 +34,13 @@ func BenchmarkFormat(b *testing.B) {
 			}
 			return len(asJSON)
 		},
+		"decode/json-as-fleet-writes-it": func() int {
+			var s record.State
+			if !s.ReadJSON(asJSON) || s != runningState {
+				b.Fatal(s)
+			}
+			return len(asJSON)
+		},
 		"decode/proto": func() int {
 			if s, ok := readProto(asProto); !ok || s != runningState {
 				b.Fatal(s)

@@ -151,6 +151,10 @@ func decode[T any](kv *mvccpb.KeyValue, gone bool) (*T, error) {
 		return nil, nil
 	}
 	v := new(T)
+	if quick, ok := any(v).(interface{ ReadJSON([]byte) bool }); ok && quick.ReadJSON(kv.Value) {
+		return v, nil
+	}
+	v = new(T)
 	if err := json.Unmarshal(kv.Value, v); err != nil {
 		return nil, err
 	}
