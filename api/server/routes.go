@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/fleet-project/fleet/api"
 )
@@ -16,27 +17,33 @@ type call func(s *Server, w http.ResponseWriter, r *http.Request, name string) e
 
 // route is one path of the API and what it answers to.
 type route struct {
-	path  string // under the prefix; N stands for any one segment
-	calls map[string]call
+	path     string // under the prefix; N stands for any one segment
+	calls    map[string]call
+	segments []string // of the path
 }
 
 // methods lists what the path answers to.
 func (r route) methods() []string { return slices.Sorted(maps.Keys(r.calls)) }
 
-func routes() []route {
-	return []route{
-		{"units", map[string]call{http.MethodGet: (*Server).listUnits}},
-		{"units/N", map[string]call{http.MethodGet: (*Server).getUnit, http.MethodPut: (*Server).putUnit, http.MethodDelete: (*Server).deleteUnit}},
-		{"units/N/restart", map[string]call{http.MethodPost: (*Server).restartUnit}},
-		{"units/N/explain", map[string]call{http.MethodGet: (*Server).explainUnit}},
-		{"state", map[string]call{http.MethodGet: (*Server).listStates}},
-		{"state/N", map[string]call{http.MethodGet: (*Server).getState}},
-		{"machines", map[string]call{http.MethodGet: (*Server).listMachines, http.MethodPatch: (*Server).patchMachines}},
-		{"watch", map[string]call{http.MethodGet: (*Server).watch}},
-		{"discovery", map[string]call{http.MethodGet: (*Server).describe}},
-		{"metrics", map[string]call{http.MethodGet: (*Server).serveMetrics}},
+// routes are all there are. They are asked for with each request.
+var routes = sync.OnceValue(func() []route {
+	all := []route{
+		{path: "units", calls: map[string]call{http.MethodGet: (*Server).listUnits}},
+		{path: "units/N", calls: map[string]call{http.MethodGet: (*Server).getUnit, http.MethodPut: (*Server).putUnit, http.MethodDelete: (*Server).deleteUnit}},
+		{path: "units/N/restart", calls: map[string]call{http.MethodPost: (*Server).restartUnit}},
+		{path: "units/N/explain", calls: map[string]call{http.MethodGet: (*Server).explainUnit}},
+		{path: "state", calls: map[string]call{http.MethodGet: (*Server).listStates}},
+		{path: "state/N", calls: map[string]call{http.MethodGet: (*Server).getState}},
+		{path: "machines", calls: map[string]call{http.MethodGet: (*Server).listMachines, http.MethodPatch: (*Server).patchMachines}},
+		{path: "watch", calls: map[string]call{http.MethodGet: (*Server).watch}},
+		{path: "discovery", calls: map[string]call{http.MethodGet: (*Server).describe}},
+		{path: "metrics", calls: map[string]call{http.MethodGet: (*Server).serveMetrics}},
 	}
-}
+	for i := range all {
+		all[i].segments = strings.Split(all[i].path, "/")
+	}
+	return all
+})
 
 // route finds what a request is for, and has it answered.
 func (s *Server) route(w http.ResponseWriter, r *http.Request) {
@@ -69,7 +76,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 // find gives the route of a path, and what stands for N in it.
 func find(path []string) (of route, name string, ok bool) {
 	for _, of := range routes() {
-		if name, ok := match(of.path, path); ok {
+		if name, ok := match(of.segments, path); ok {
 			return of, name, true
 		}
 	}
@@ -99,8 +106,7 @@ func below(escaped string) (segments []string, ok bool) {
 }
 
 // match compares a path with a route's; it gives what stands for N.
-func match(pattern string, path []string) (name string, ok bool) {
-	want := strings.Split(pattern, "/")
+func match(want, path []string) (name string, ok bool) {
 	if len(want) != len(path) {
 		return "", false
 	}
