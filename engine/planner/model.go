@@ -78,6 +78,10 @@ func (j *job) spec(h *host) record.Spec {
 }
 
 func (j *job) search(id machine.ID) (int, bool) {
+	// A global unit gets its seats in order.
+	if last := len(j.seats) - 1; last < 0 || j.seats[last].host.id < id {
+		return last + 1, false
+	}
 	return slices.BinarySearchFunc(j.seats, id, func(s *seat, id machine.ID) int {
 		return cmp.Compare(s.host.id, id)
 	})
