@@ -5,136 +5,214 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/bench/load"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
 
-// sizes of the clusters that fleet 1.0's scheduler and others were measured
-// with (see shared/FACTS.md).
-var sizes = []struct{ units, machines int }{{1000, 100}, {10000, 1000}, {100000, 10000}}
+// For benchstat: go test -run '^$' -bench . -count 10 ./engine/planner. A million units
+// are measured by bench/planner.
 
-// bigView is a cluster with everything to be placed: units of every tenth in a
-// template, spread over two regions.
-func bigView(units, machines int, text func(i int) string) *record.View {
-	v := record.NewView()
-	v.Cluster = &record.Cluster{ID: "bench"}
-	for i := range machines {
-		id := machine.ID(fmt.Sprintf("%08x%024d", i, i))
-		v.Machines[id] = machine.Machine{ID: id, Metadata: map[string]string{
-			"region": []string{"eu", "us"}[i%2], "host": fmt.Sprint(i),
-		}}
-	}
-	for i := range units {
-		file := []byte(text(i))
-		h := unit.HashOf(file)
-		v.Files[h] = file
-		v.Units[unit.Name(fmt.Sprintf("app%d@%d.service", i/10, i%10))] = record.Unit{File: h, Target: unit.TargetLaunched}
-	}
-	return v
+// sizes of clusters: the units for each machine are ten.
+var sizes = []load.Shape{
+	{Templates: 20, Instances: 50, Machines: 100, Globals: 2},
+	{Templates: 200, Instances: 50, Machines: 1000, Globals: 2},
+	{Templates: 200, Instances: 500, Machines: 10000, Globals: 2},
 }
 
-func plain(int) string { return "[Service]\nExecStart=/bin/true\n" }
+var someTime = time.Unix(1e9, 0)
 
-func region(i int) string {
-	if i%2 == 0 {
-		return plain(i)
-	}
-	return plain(i) + "[X-Fleet]\nMachineMetadata=region=eu\n"
-}
-
-func apart(i int) string { return plain(i) + "[X-Fleet]\nConflicts=%p@*.service\n" }
-
-func BenchmarkPlaceAll(b *testing.B) {
-	for _, kind := range []struct {
-		name string
-		text func(int) string
-	}{{"plain", plain}, {"metadata", region}, {"conflicts", apart}} {
-		for _, size := range sizes {
-			b.Run(fmt.Sprintf("%s/%d on %d", kind.name, size.units, size.machines), func(b *testing.B) {
-				v := bigView(size.units, size.machines, kind.text)
-				changes := v.Changes()
-				b.ResetTimer()
-				for range b.N {
-					plan := New(Config{}).Step(time.Unix(0, 0), changes)
-					if len(plan.Decisions) != size.units {
-						b.Fatalf("%d decisions for %d units", len(plan.Decisions), size.units)
-					}
-				}
-				b.ReportMetric(float64(size.units*b.N)/b.Elapsed().Seconds(), "placements/s")
-			})
-		}
-	}
-}
-
-// full gives a planner that leads a cluster where all is placed.
-func full(b *testing.B, units, machines int) *Planner {
-	v := bigView(units, machines, plain)
+// lead gives a planner that leads a cluster where everything is placed and runs.
+func lead(tb testing.TB, shape load.Shape) *Planner {
 	p := New(Config{})
-	plan := p.Step(time.Unix(0, 0), v.Changes())
-	var echo []record.Change
-	for _, d := range plan.Decisions {
-		place := d.(Place)
-		echo = append(echo, record.PlacementChange{Key: place.Key, New: &place.Spec},
-			record.StateChange{Key: place.Key, New: &record.State{Spec: place.Spec}})
+	plan := p.Step(someTime, shape.Snapshot())
+	if len(plan.Decisions) != shape.Decisions() {
+		tb.Fatalf("%d decisions for %v", len(plan.Decisions), shape)
 	}
-	if plan := p.Step(time.Unix(1, 0), echo); len(plan.Decisions) > 0 {
-		b.Fatalf("an echo made %d decisions", len(plan.Decisions))
-	}
+	answer(p, plan.Decisions)
 	return p
 }
 
-// BenchmarkStartOne is the cost of one start, and of its echo, on a cluster
-// that is full.
-func BenchmarkStartOne(b *testing.B) {
-	for _, size := range sizes {
-		b.Run(fmt.Sprintf("%d on %d", size.units, size.machines), func(b *testing.B) {
-			p := full(b, size.units, size.machines)
-			h := unit.HashOf([]byte(plain(0)))
-			b.ResetTimer()
-			for i := range b.N {
-				name := unit.Name(fmt.Sprintf("new%d.service", i))
-				plan := p.Step(time.Unix(2, 0), []record.Change{
-					record.FileChange{Hash: h, Text: []byte(plain(0))},
-					record.UnitChange{Name: name, New: &record.Unit{File: h, Target: unit.TargetLaunched}},
-				})
-				place := plan.Decisions[0].(Place)
-				p.Step(time.Unix(2, 0), []record.Change{record.PlacementChange{Key: place.Key, New: &place.Spec}})
+// answer has what was decided come back: it is written, and carried out on the
+// machines that are there. It goes on until nothing follows from that.
+func answer(p *Planner, decisions []Decision) {
+	for len(decisions) > 0 {
+		var changes []record.Change
+		tell := func(k record.Key, spec *record.Spec) {
+			changes = append(changes, record.PlacementChange{Key: k, New: spec})
+			switch {
+			case spec == nil:
+				changes = append(changes, record.StateChange{Key: k})
+			case p.hosts[k.Machine].live():
+				changes = append(changes, record.StateChange{Key: k, New: &record.State{Spec: *spec}})
 			}
+		}
+		for _, d := range decisions {
+			switch d := d.(type) {
+			case Place:
+				tell(d.Key, &d.Spec)
+			case Withdraw:
+				tell(d.Key, &record.Spec{Target: unit.TargetNone})
+			case Forget:
+				tell(d.Key, nil)
+			case Release:
+				changes = append(changes, record.UnitChange{Name: d.Unit})
+			}
+		}
+		decisions = p.Step(someTime, changes).Decisions
+	}
+}
+
+func eachSize(b *testing.B, run func(b *testing.B, shape load.Shape)) {
+	for _, shape := range sizes {
+		b.Run(fmt.Sprintf("units=%d/machines=%d", shape.Units(), shape.Machines), func(b *testing.B) {
+			b.ReportAllocs()
+			run(b, shape)
 		})
 	}
+}
+
+// BenchmarkPlaceAll is the cost of a snapshot with nothing placed yet.
+func BenchmarkPlaceAll(b *testing.B) {
+	eachSize(b, func(b *testing.B, shape load.Shape) {
+		snapshot := shape.Snapshot()
+		for b.Loop() {
+			if plan := New(Config{}).Step(someTime, snapshot); len(plan.Decisions) != shape.Decisions() {
+				b.Fatalf("%d decisions", len(plan.Decisions))
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*shape.Decisions()), "ns/decision")
+	})
+}
+
+// BenchmarkTakeOver is the cost of a snapshot in which everything runs already.
+func BenchmarkTakeOver(b *testing.B) {
+	eachSize(b, func(b *testing.B, shape load.Shape) {
+		snapshot := shape.Snapshot()
+		for _, d := range New(Config{}).Step(someTime, snapshot).Decisions {
+			place := d.(Place)
+			snapshot = append(snapshot, record.PlacementChange{Key: place.Key, New: &place.Spec},
+				record.StateChange{Key: place.Key, New: &record.State{Spec: place.Spec}})
+		}
+		for b.Loop() {
+			if plan := New(Config{}).Step(someTime, snapshot); len(plan.Decisions) > 0 {
+				b.Fatalf("taking over made decisions: %v", plan.Decisions[0])
+			}
+		}
+	})
+}
+
+// BenchmarkStartOne is the cost of one unit more. It is destroyed before the next,
+// so that the cluster stays as large as it is.
+func BenchmarkStartOne(b *testing.B) {
+	eachSize(b, func(b *testing.B, shape load.Shape) {
+		p := lead(b, shape)
+		change := shape.Instance(0, shape.Instances).(record.UnitChange)
+		for b.Loop() {
+			plan := p.Step(someTime, []record.Change{change})
+			if len(plan.Decisions) != 1 {
+				b.Fatalf("one unit made %d decisions", len(plan.Decisions))
+			}
+			b.StopTimer()
+			answer(p, plan.Decisions)
+			gone := *change.New
+			gone.Target = unit.TargetDestroyed
+			answer(p, p.Step(someTime, []record.Change{record.UnitChange{Name: change.Name, New: &gone}}).Decisions)
+			b.StartTimer()
+		}
+	})
+}
+
+// BenchmarkLoseOne is the cost of moving what a lost machine had. It comes back
+// before the next one is lost.
+func BenchmarkLoseOne(b *testing.B) {
+	eachSize(b, func(b *testing.B, shape load.Shape) {
+		p := lead(b, shape)
+		moved, i := 0, 0
+		for b.Loop() {
+			b.StopTimer()
+			i++
+			m := shape.Machine(i % shape.Machines)
+			lost := losing(p, i%shape.Machines)
+			b.StartTimer()
+			plan := p.Step(someTime, lost)
+			b.StopTimer()
+			moved += len(plan.Decisions)
+			answer(p, plan.Decisions)
+			back := []record.Change{record.MachineChange{ID: m.ID, New: &m}}
+			for _, s := range p.hosts[m.ID].seats {
+				back = append(back, record.StateChange{Key: s.key(), New: &record.State{Spec: *s.spec}})
+			}
+			answer(p, p.Step(someTime, back).Decisions)
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(moved)/float64(b.N), "decisions/op")
+	})
+}
+
+// losing gives the changes that a lease's end makes: what the machine said goes with
+// it.
+func losing(p *Planner, i int) []record.Change {
+	id := load.MachineID(i)
+	var changes []record.Change
+	for _, s := range p.hosts[id].sorted() {
+		changes = append(changes, record.StateChange{Key: s.key()})
+	}
+	return append(changes, record.MachineChange{ID: id})
+}
+
+// BenchmarkJoinOne is the cost of a machine that joins, with its global units and
+// one unit that is placed after that. The cluster grows by it.
+func BenchmarkJoinOne(b *testing.B) {
+	eachSize(b, func(b *testing.B, shape load.Shape) {
+		p := lead(b, shape)
+		for i := 0; b.Loop(); i++ {
+			m := shape.Machine(shape.Machines + i)
+			plan := p.Step(someTime, []record.Change{record.MachineChange{ID: m.ID, New: &m}})
+			if len(plan.Decisions) != shape.Globals {
+				b.Fatalf("%d decisions", len(plan.Decisions))
+			}
+			p.Step(someTime, []record.Change{shape.Instance(0, shape.Instances+i)})
+		}
+	})
 }
 
 // BenchmarkIdle is the cost of a state that says nothing new.
 func BenchmarkIdle(b *testing.B) {
-	p := full(b, 10000, 1000)
-	var s *seat
-	for _, j := range p.jobs.jobs {
-		s = j.seats[0]
-	}
-	st := record.State{Spec: *s.says}
-	b.ResetTimer()
-	for range b.N {
-		if plan := p.Step(time.Unix(2, 0), []record.Change{record.StateChange{Key: s.key(), New: &st}}); len(plan.Decisions) > 0 {
-			b.Fatal("a state that says nothing new made a decision")
+	eachSize(b, func(b *testing.B, shape load.Shape) {
+		p := lead(b, shape)
+		s := p.jobs.get(load.Name(0, 0)).seats[0]
+		changes := []record.Change{record.StateChange{Key: s.key(), New: &record.State{Spec: *s.says}}}
+		for b.Loop() {
+			if plan := p.Step(someTime, changes); len(plan.Decisions) > 0 {
+				b.Fatal("a state that says nothing new made a decision")
+			}
 		}
-	}
+	})
 }
 
-// BenchmarkLoseOne is the cost of moving what a lost machine had.
-func BenchmarkLoseOne(b *testing.B) {
-	for _, size := range sizes {
-		b.Run(fmt.Sprintf("%d on %d", size.units, size.machines), func(b *testing.B) {
-			for range b.N {
-				b.StopTimer()
-				p := full(b, size.units, size.machines)
-				b.StartTimer()
-				id := machine.ID(fmt.Sprintf("%08x%024d", 7, 7))
-				plan := p.Step(time.Unix(2, 0), []record.Change{record.MachineChange{ID: id}})
-				if len(plan.Decisions) != 2*size.units/size.machines {
-					b.Fatalf("%d decisions", len(plan.Decisions))
-				}
+// BenchmarkNowhere is the cost of one unit that starts beside a thousand that fit
+// nowhere.
+func BenchmarkNowhere(b *testing.B) {
+	eachSize(b, func(b *testing.B, shape load.Shape) {
+		p := lead(b, shape)
+		p.Step(someTime, unplaceable(1000))
+		for i := 0; b.Loop(); i++ {
+			plan := p.Step(someTime, []record.Change{shape.Instance(0, shape.Instances+i)})
+			if len(plan.Decisions) != 1 {
+				b.Fatalf("one unit made %d decisions", len(plan.Decisions))
 			}
-		})
+		}
+	})
+}
+
+// unplaceable gives units that fit nowhere in the clusters of load, a third of them each
+// for its own reason.
+func unplaceable(n int) []record.Change {
+	var changes []record.Change
+	for i := range n {
+		rule := []string{"MachineMetadata=key00=none", "Conflicts=everywhere*", "MachineOf=nobody.service"}[i%3]
+		changes = append(changes, load.Added(unit.Name(fmt.Sprintf("nowhere@%d.service", i)), "[X-Fleet]\n"+rule+"\n")...)
 	}
+	return changes
 }

@@ -33,7 +33,9 @@ func (p *Planner) applyUnit(c record.UnitChange) {
 	if c.New != nil {
 		j := p.job(c.Name)
 		j.vanished = false
-		p.setRecord(j, c.New)
+		if j.rec == nil || !j.rec.Equal(*c.New) {
+			p.setRecord(j, c.New)
+		}
 		return
 	}
 	j := p.jobs.get(c.Name)
@@ -85,7 +87,7 @@ func (p *Planner) applyPlacement(c record.PlacementChange) {
 		return
 	}
 	s := p.seat(p.job(c.Unit), p.host(c.Machine))
-	if s.cameBack(*c.New) {
+	if s.cameBack(*c.New) || s.sent == nil && s.placed && !s.lost && *s.spec == *c.New {
 		return
 	}
 	p.setSpec(s, p.shared(s.job, *c.New))
