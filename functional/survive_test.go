@@ -266,11 +266,26 @@ func TestIdleClusterWritesNothing(t *testing.T) {
 		settled = w.revision(w.Hosts[0])
 		return was == settled, settled
 	})
+	asked := w.requests()
 	// Six renewals of every lease.
 	idle := time.NewTimer(2 * agentTTL)
 	defer idle.Stop()
 	<-idle.C
+	if d := cmp.Diff(asked, w.requests()); d != "" {
+		t.Errorf("etcd was asked for more than to renew leases:\n%s", d)
+	}
 	if after := w.revision(w.Hosts[0]); after != settled {
 		t.Errorf("etcd went from revision %s to %s", settled, after)
 	}
+}
+
+// requests are how often each host's etcd was asked for anything about keys or
+// leases, but for renewals, as it counts that itself.
+func (w *world) requests() map[string]string {
+	w.t.Helper()
+	all := map[string]string{}
+	for _, h := range w.Hosts {
+		all[h.Name()] = w.run(h, `curl -sf http://127.0.0.1:2379/metrics | grep -E '^grpc_server_started_total.*etcdserverpb.(KV|Lease)"' | grep -v LeaseKeepAlive`)
+	}
+	return all
 }

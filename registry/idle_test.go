@@ -10,11 +10,12 @@ import (
 	"github.com/fleet-project/fleet/unit"
 )
 
-// An idle cluster writes nothing: leases are kept alive beside the store.
+// An idle cluster writes nothing, and asks nothing: leases are kept alive beside
+// the store.
 func TestIdleWritesNothing(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.New(t) // alone: the revision is everybody's
-	r, _ := connect(t, s.Endpoints(), "")
+	r, count := measured(t, s.Endpoints())
 	const ttl = 5 * time.Second // a busy test machine must not lose it
 	p := joined(t, r, host("m", "b"), ttl)
 	running(t, p)
@@ -25,12 +26,21 @@ func TestIdleWritesNothing(t *testing.T) {
 	ok(t, l.Commit(t.Context(), []Write{l.PutPlacement(place("a.service"))}))
 	f.wait(t, "all is told", func(v *record.View) bool { return len(v.Machines)+len(v.States)+len(v.Schedule) == 3 })
 	rev, updates := s.Revision(t), len(f.all())
+	asked := map[string]float64{}
+	for _, op := range []string{opGet, opSet, opGetAll, opGrant, opRevoke, opRemaining} {
+		asked[op] = count("fleet_registry_operation_count_total", op)
+	}
 	for range 4 {
 		last := p.RenewedAt()
 		eventually(t, "a renewal", func() bool { return p.RenewedAt().After(last) })
 	}
 	if now := s.Revision(t); now != rev {
 		t.Errorf("an idle cluster wrote %d times: %+v", now-rev, s.All(t, ""))
+	}
+	for op, n := range asked {
+		if now := count("fleet_registry_operation_count_total", op); now != n {
+			t.Errorf("an idle cluster asked etcd for %s %v times", op, now-n)
+		}
 	}
 	if now := len(f.all()); now != updates {
 		t.Errorf("%d updates told of nothing", now-updates)
