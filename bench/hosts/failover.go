@@ -207,8 +207,8 @@ func (b *bench) loseOne(ctx context.Context, l loss, part float64) (lost, error)
 		return lost{}, err
 	}
 	last := figure.Quantile(moved, 1)
-	say("%s: %s, %s after it was gone, %s after its presence; %s from the first unit to the last", l.what, listed([]time.Duration{last - since}),
-		listed([]time.Duration{last - gone}), listed([]time.Duration{last - ended}), listed([]time.Duration{last - figure.Quantile(moved, 0)}))
+	say("%s: %s; since it was gone, since its presence ended, since the first unit: %s", l.what, (last - since).Round(time.Millisecond),
+		listed([]time.Duration{last - gone, last - ended, last - figure.Quantile(moved, 0)}))
 	if err := <-off; err != nil {
 		return lost{}, err
 	}
@@ -224,6 +224,10 @@ func (b *bench) loseOne(ctx context.Context, l loss, part float64) (lost, error)
 // moved waits until all units are active without a host that is gone, and gives
 // when each that was not there before became so.
 func (b *bench) moved(ctx context.Context, without *platform.Host, gone time.Duration) (when []time.Duration, err error) {
+	// systemd remembers when: to ask it meanwhile would cost what is measured.
+	if err := pause(ctx, time.Second); err != nil {
+		return nil, err
+	}
 	err = cluster.Await(ctx, "all units on the other two hosts", func() (bool, string) {
 		active := 0
 		when = nil
