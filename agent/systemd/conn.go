@@ -138,7 +138,16 @@ func (c *conn) broken(err error) error {
 
 // property reads one property of a unit that is in systemd's memory, or that
 // reading it loads.
-func (c *Client) property(ctx context.Context, name unit.Name, iface, property string, value any) (err error) {
+func (c *Client) property(ctx context.Context, name unit.Name, iface, property string, value any) error {
+	return c.propertyOf(ctx, objectPath(name), name, iface, property, value)
+}
+
+// managerProperty reads one property of systemd itself.
+func (c *Client) managerProperty(ctx context.Context, property string, value any) error {
+	return c.propertyOf(ctx, managerPath, "", managerIface, property, value)
+}
+
+func (c *Client) propertyOf(ctx context.Context, path dbus.ObjectPath, name unit.Name, iface, property string, value any) (err error) {
 	began, given := time.Now(), ctx
 	defer func() { c.metrics.called(given, began, err) }()
 	conn, err := c.current()
@@ -147,7 +156,7 @@ func (c *Client) property(ctx context.Context, name unit.Name, iface, property s
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	v, err := conn.get(ctx, objectPath(name), iface, property)
+	v, err := conn.get(ctx, path, iface, property)
 	if err == nil {
 		err = v.Store(value)
 	}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fleet-project/fleet/unit"
@@ -30,6 +32,15 @@ func (c *Client) path(name unit.Name) string { return filepath.Join(c.opts.UnitD
 //
 // Ask only for units that no record says are fleet's.
 func (c *Client) Claim(ctx context.Context, files []File) (map[unit.Name]error, error) {
+	c.files.Lock()
+	defer c.files.Unlock()
+	vacant, err := c.vacant(ctx, files)
+	if err != nil {
+		return nil, err
+	}
+	c.unheard = map[unit.Name]bool{}
+	maps.Copy(c.unheard, vacant)
+	files = slices.DeleteFunc(slices.Clone(files), func(f File) bool { return vacant[f.Name] })
 	if len(files) == 0 {
 		return nil, nil
 	}
@@ -41,9 +52,6 @@ func (c *Client) Claim(ctx context.Context, files []File) (map[unit.Name]error, 
 	if err != nil {
 		return nil, err
 	}
-	c.files.Lock()
-	defer c.files.Unlock()
-	clear(c.unheard)
 	refused := map[unit.Name]error{}
 	for i, f := range files {
 		path := c.path(f.Name)
