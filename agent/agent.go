@@ -144,6 +144,8 @@ type Agent struct {
 	life       context.Context // Run's
 	opLife     context.Context // the operations'
 	active     int             // operations under way
+	awaited    int             // jobs whose end is awaited
+	ended      bool            // one has ended in this turn
 	jobs       uint64          // counts accepted jobs
 	pending    map[unit.Name]*record.State
 	publishAt  time.Time

@@ -30,6 +30,8 @@ type Record struct {
 	// and is to be started when the host is back.
 	StopsCutOff bool `json:"stopsCutOff,omitempty"`
 	CutOff      bool `json:"cutOff,omitempty"`
+	// Simple: systemd calls the unit active before its program was executed.
+	Simple bool `json:"simple,omitempty"`
 }
 
 // reach is how well the host is connected to the cluster, for the units that
@@ -51,15 +53,16 @@ type held struct {
 	state systemd.State
 	seen  bool // state is systemd's word
 
-	op       verb   // under way, empty if none
-	job      uint64 // the latest that systemd accepted
-	begun    uint64 // the latest of them that started it
-	stopping bool   // a stop was accepted, its end isn't known yet
-	starting bool   // a start or restart was accepted, its end isn't known yet
-	renewing bool   // starting: the run that is seen is the one before
-	stopped  bool   // it ended with the unit down, and nothing was started since
-	killed   bool   // SIGKILL was sent, or is to be tried again after retry
-	examine  bool   // the record's intent may have taken place, or may not
+	op       verb      // under way, empty if none
+	job      uint64    // the latest that systemd accepted
+	begun    uint64    // the latest of them that started it
+	stopping bool      // a stop was accepted, its end isn't known yet
+	starting bool      // a start or restart was accepted, its end isn't known yet
+	renewing bool      // starting: the run that is seen is the one before
+	proof    time.Time // a program that has just begun is told of then, if it still runs
+	stopped  bool      // it ended with the unit down, and nothing was started since
+	killed   bool      // SIGKILL was sent, or is to be tried again after retry
+	examine  bool      // the record's intent may have taken place, or may not
 
 	err      string // why the instruction isn't carried out
 	advisory bool   // err is no reason to try again: systemd did what it could
@@ -110,6 +113,7 @@ type output struct {
 	actions []action
 	fetch   []unit.Hash                 // texts to get from the registry
 	states  map[unit.Name]*record.State // to publish; nil deletes
+	final   bool                        // one of them is a start's end: nothing comes after it
 	logs    []reading                   // of units that have failed
 	forget  []unit.Name                 // units to watch no longer
 	cluster *record.Cluster             // to be remembered
@@ -187,12 +191,18 @@ func (c *core) observe(states map[unit.Name]systemd.State) {
 			c.resetError(h)
 		}
 		h.renewing = h.renewing && s.Active == "active"
+		if !h.runs() {
+			h.proof = time.Time{}
+		}
 		if h.stopped && !down(s) {
 			h.stopped = false
 		}
 		c.touch(name)
 	}
 }
+
+// runs reports whether a service's main program runs, as far as systemd knows.
+func (h *held) runs() bool { return h.state.Active == "active" && h.state.Sub == "running" }
 
 // down reports whether a unit doesn't run and isn't going to.
 func down(s systemd.State) bool {
@@ -281,6 +291,10 @@ func (c *core) settle(now time.Time) output {
 	for h := range c.timed { // those whose time has come
 		if !h.retry.IsZero() && !now.Before(h.retry) {
 			h.retry, h.killed = time.Time{}, false
+			c.touch(h.name)
+		}
+		if !h.proof.IsZero() && !now.Before(h.proof) {
+			h.proof, c.out.final = time.Time{}, true
 			c.touch(h.name)
 		}
 		if !h.words.until.IsZero() && !now.Before(h.words.until) {

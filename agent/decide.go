@@ -142,9 +142,10 @@ func (c *core) install(h *held, want record.Spec) {
 		a.disable = h.rec.Enabled
 	}
 	before.Disk, before.Intent = want.File, &want
-	before.Enabled, before.StopsCutOff = false, false
+	before.Enabled, before.StopsCutOff, before.Simple = false, false, false
 	if f, err := unit.Parse(t.text); err == nil {
 		a.enable = f.HasInstall()
+		before.Simple = f.ServiceType(h.name) == "simple"
 		if r, err := f.Requirements(h.name); err == nil {
 			before.StopsCutOff = r.Isolation == unit.IsolationStop
 		}

@@ -116,8 +116,11 @@ func (f *fakeSystemd) state(name unit.Name) systemd.State {
 	if f.files[name] == "" && u.loaded == "" {
 		s.Load = "not-found"
 	}
-	if u.active == "failed" {
+	switch u.active {
+	case "failed":
 		s.Result = "exit-code"
+	case "active":
+		s.Sub = "running"
 	}
 	s.Job = len(u.jobs) > 0
 	return s

@@ -113,6 +113,9 @@ func (c *core) ended(now time.Time, name unit.Name, job uint64, result string) {
 		}
 		return
 	}
+	if result == systemd.JobDone && h.rec != nil && h.rec.Simple && h.runs() {
+		h.proof = now.Add(proofTime)
+	}
 	switch result {
 	case "", systemd.JobDone, systemd.JobFailed, systemd.JobCanceled:
 		if result == systemd.JobFailed && h.seen && h.state.Active == "inactive" {

@@ -51,6 +51,19 @@ func (a *Agent) publish(now time.Time) (next time.Time) {
 // nextPut is when states may be put, as for their pace.
 func (a *Agent) nextPut() time.Time { return a.putsUntil.Add(-(atOnce - 1) * pace) }
 
+// tellAt is when a state is to be put: with the last job's end at once, for nothing
+// comes after it. A trouble waits for no pace: whoever started the unit was told a
+// moment ago that it runs.
+func (a *Agent) tellAt(s *record.State, now time.Time) time.Time {
+	switch {
+	case s != nil && (s.Error != "" || s.Result != ""):
+		return now.Add(coalesce)
+	case a.ended && a.active == 0 && a.awaited == 0:
+		return later(now, a.nextPut())
+	}
+	return later(now.Add(coalesce), a.nextPut())
+}
+
 // askEnds asks how units are whose stop has ended. The signals have told, but
 // not that systemd has nothing else queued for them.
 func (a *Agent) askEnds() {
@@ -66,7 +79,7 @@ func (a *Agent) askEnds() {
 	a.operate(func() {
 		states, err := a.sys.States(a.opLife, names)
 		a.post(func(now time.Time) {
-			a.asking = false
+			a.asking, a.ended = false, true
 			if err != nil {
 				a.unseen(now, err)
 			}

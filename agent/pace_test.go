@@ -64,7 +64,7 @@ func TestStatesArePaced(t *testing.T) {
 	r.start()
 	waiting := func(a *Agent) bool { return len(a.pending) > 0 && !a.putting }
 	told := func(a *Agent) bool { return len(a.pending) == 0 && !a.putting }
-	r.cluster.tell(place("a.service", launched(r.cluster.file(sleeper))))
+	r.cluster.tell(place("a.service", launched(r.cluster.file(notifier))))
 	r.until("started", waiting)
 	clock.advance(time.Minute) // as if nothing had happened for long
 	r.until("told", told)

@@ -22,12 +22,14 @@ func (a *Agent) perform(out output, now time.Time) {
 	if len(out.forget) > 0 {
 		a.sys.Unwatch(out.forget...)
 	}
+	a.ended = a.ended || out.final
 	for name, s := range out.states {
 		a.pending[name] = s
-		if a.publishAt.IsZero() {
-			a.publishAt = later(now.Add(coalesce), a.nextPut())
+		if at := a.tellAt(s, now); a.publishAt.IsZero() || at.Before(a.publishAt) {
+			a.publishAt = at
 		}
 	}
+	a.ended = false
 	a.unread = append(a.unread, out.logs...)
 	for _, act := range out.actions {
 		if act.verb == doInstall {
@@ -117,17 +119,20 @@ func (a *Agent) done(results ...result) {
 
 // await waits for a job's end.
 func (a *Agent) await(r result) {
+	a.awaited++
 	a.waits.Go(func() {
 		select {
 		case <-a.life.Done():
 		case ending := <-r.jobEnd: // empty if the connection broke
 			end := jobEnd{name: r.action.name, job: r.job, result: ending}
 			a.post(func(now time.Time) {
+				a.awaited--
 				if r.action.verb == doStop {
 					a.ends = append(a.ends, end)
 					return
 				}
 				a.take() // systemd tells the unit's new state before the job's end
+				a.ended = true
 				a.core.ended(now, end.name, end.job, end.result)
 			})
 		}

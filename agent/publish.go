@@ -1,13 +1,15 @@
 package agent
 
 import (
+	"time"
+
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
 
 // publish says how a unit is, if that differs from what was said before.
 func (c *core) publish(h *held) {
-	if h.op != "" || !c.following || c.units[h.name] != h || h.words.awaited() {
+	if h.op != "" || !c.following || c.units[h.name] != h || h.words.awaited() || h.unproven() {
 		return // something is to be said in a moment, or never again
 	}
 	s := c.statement(h)
@@ -18,6 +20,16 @@ func (c *core) publish(h *held) {
 		c.out.states[h.name] = s
 		h.published = s
 	}
+}
+
+// proofTime is how long the program of a simple service must run for its start to
+// be told. systemd calls such a service active as soon as it has forked: a program
+// that isn't there, or gives up at once, fails a few milliseconds later.
+const proofTime = 15 * time.Millisecond
+
+// unproven reports whether a simple service has just begun to run.
+func (h *held) unproven() bool {
+	return h.seen && h.runs() && (!h.proof.IsZero() || h.starting && h.rec != nil && h.rec.Simple && !h.renewing)
 }
 
 // statement is what this host has to say about a unit; nil if nothing.

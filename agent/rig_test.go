@@ -327,6 +327,9 @@ func (r *rig) idle() {
 	r.t.Fatal("the agent never comes to rest")
 }
 
-const sleeper = "[Service]\nExecStart=/bin/sleep infinity\n"
+const (
+	sleeper  = "[Service]\nExecStart=/bin/sleep infinity\n"
+	notifier = "[Service]\nType=notify\nExecStart=/bin/true\n" // it says when it is ready
+)
 
 func launched(h unit.Hash) record.Spec { return record.Spec{Target: unit.TargetLaunched, File: h} }

@@ -83,7 +83,7 @@ func (c *core) anyStopsCutOff() bool {
 
 // time keeps which units wait for their time, and gives when a unit's is.
 func (c *core) time(h *held) time.Time {
-	wake := earlier(h.retry, h.words.wake())
+	wake := earlier(earlier(h.retry, h.proof), h.words.wake())
 	if wake.IsZero() || c.units[h.name] != h {
 		delete(c.timed, h)
 	} else {

@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// lingerTime is how long a simple service must be seen active: systemd calls
-	// it active before the program was even executed, and a program that isn't
-	// there fails a few milliseconds later.
+	// lingerTime is how long a fleet 1.0 server must say that a simple service is
+	// active: systemd calls it active before the program was even executed, and a
+	// program that isn't there fails a few milliseconds later. Our hosts tell only
+	// of one that still runs after such a time.
 	lingerTime = 30 * time.Millisecond
 	// oneshotTime is how long a oneshot must be seen inactive before that counts
 	// as its end, if it wasn't seen to begin: the moment before looks the same.
@@ -118,7 +119,7 @@ func judgeLaunched(st api.MachineState, s api.UnitStatus) outcome {
 	switch {
 	case st.Error != "":
 		return outcome{done: true, failed: st.Error}
-	case st.Active == "active" && st.Sub == "running" && s.ServiceType == "simple":
+	case st.Active == "active" && st.Sub == "running" && s.ServiceType == "simple" && s.Lag > 0:
 		return outcome{began: true, settle: lingerTime, waiting: "its program to run on " + where}
 	case st.Active == "active" || st.Active == "reloading" || st.Active == "refreshing":
 		return outcome{done: true}
