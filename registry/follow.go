@@ -24,9 +24,23 @@ var (
 // than a single request's time.
 const snapshotTimeout = 10 * time.Second
 
-// pageSize bounds one page of a snapshot, so that no answer nears etcd's and
-// gRPC's limits on a message.
-const pageSize = 1000
+// A snapshot is read in pages, so that no answer nears etcd's and gRPC's limits on
+// a message. For each, etcd counts all keys that are left: few large ones cost it
+// much less than many small ones.
+const (
+	firstPage = 1000    // keys, while nobody knows how large they are
+	pageBytes = 4 << 20 // what the next page should come to
+	largePage = 20000
+)
+
+// nextPage is how many keys to ask for, by what the last page came to.
+func nextPage(kvs []*mvccpb.KeyValue) int64 {
+	size := 0
+	for _, kv := range kvs {
+		size += len(kv.Key) + len(kv.Value)
+	}
+	return int64(min(largePage, max(100, pageBytes*len(kvs)/max(size, 1))))
+}
 
 // Update tells a follower what became different.
 type Update struct {
@@ -159,9 +173,9 @@ func (r *Registry) doubted() <-chan struct{} {
 func (r *Registry) snapshot(ctx context.Context, ranges []keyRange) (*record.View, error) {
 	view := record.NewView()
 	for _, k := range ranges {
-		from := k.key
+		from, limit := k.key, int64(firstPage)
 		for more := true; more; {
-			resp, err := r.page(ctx, from, k, view.Revision)
+			resp, err := r.page(ctx, from, k, view.Revision, limit)
 			if err != nil {
 				return nil, err
 			}
@@ -172,17 +186,17 @@ func (r *Registry) snapshot(ctx context.Context, ranges []keyRange) (*record.Vie
 				r.apply(view, kv, false)
 			}
 			if more = resp.More; more {
-				from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+				from, limit = string(resp.Kvs[len(resp.Kvs)-1].Key)+"\x00", nextPage(resp.Kvs)
 			}
 		}
 	}
 	return view, nil
 }
 
-func (r *Registry) page(ctx context.Context, from string, k keyRange, rev int64) (*clientv3.GetResponse, error) {
+func (r *Registry) page(ctx context.Context, from string, k keyRange, rev, limit int64) (*clientv3.GetResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(r.requestTimeout(), snapshotTimeout))
 	defer cancel()
-	resp, err := r.etcd.Get(ctx, from, k.option(), clientv3.WithRev(rev), clientv3.WithLimit(pageSize),
+	resp, err := r.etcd.Get(ctx, from, k.option(), clientv3.WithRev(rev), clientv3.WithLimit(limit),
 		clientv3.WithSort(clientv3.SortByKey, clientv3.SortAscend))
 	if err != nil {
 		return nil, fmt.Errorf("reading the cluster's state: %w", err)
