@@ -50,6 +50,9 @@ func measure(ctx context.Context, o options, report *figure.Report) error {
 	}
 	defer f.close()
 	report.Add(subject, figure.Figure{Name: "all hosts join", Value: time.Since(began).Seconds(), Unit: "s"})
+	if err := f.idle(ctx, report); err != nil {
+		return err
+	}
 	fmt.Fprintf(os.Stderr, "%s: starting all units\n", subject)
 	if err := f.profiled("start", func() error { return f.startAll(ctx, report, bare) }); err != nil {
 		return err
@@ -113,7 +116,7 @@ func (f *fleet) startAll(ctx context.Context, report *figure.Report, bare costs)
 	shape := shapeOf(f.o)
 	n := shape.Units()
 	usage := f.usage()
-	puts, err := f.etcd.metric("etcd_mvcc_txn_total")
+	proposals, err := f.etcd.metric("etcd_server_proposals_committed_total")
 	if err != nil {
 		return err
 	}
@@ -138,7 +141,7 @@ func (f *fleet) startAll(ctx context.Context, report *figure.Report, bare costs)
 		return err
 	}
 	took := time.Since(began)
-	after, err := f.etcd.metric("etcd_mvcc_txn_total")
+	after, err := f.etcd.metric("etcd_server_proposals_committed_total")
 	if err != nil {
 		return err
 	}
@@ -155,10 +158,29 @@ func (f *fleet) startAll(ctx context.Context, report *figure.Report, bare costs)
 			Beside: &figure.Beside{Name: "etcd alone", Value: each(bare.etcd)}},
 		figure.Figure{Name: "  processor time of engine and API, a unit", Value: each(spent.servers), Unit: "µs"},
 		figure.Figure{Name: "  processor time of all hosts, a unit", Value: each(spent.hosts), Unit: "µs"},
-		figure.Figure{Name: "  writes to etcd, a unit", Value: (after - puts) / float64(n)},
+		figure.Figure{Name: "  etcd's proposals, a unit", Value: (after - proposals) / float64(n)},
 	)
 	return nil
 }
+
+// idle measures what leases and connections cost while nothing happens.
+func (f *fleet) idle(ctx context.Context, report *figure.Report) error {
+	before, began := f.usage(), time.Now()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(5 * time.Second):
+	}
+	spent, lasted := f.usage().since(before), time.Since(began)
+	report.Add(subjectOf(f.o),
+		figure.Figure{Name: "of a processor while nothing happens: etcd", Value: percent(spent.etcd, lasted), Unit: "%"},
+		figure.Figure{Name: "of a processor while nothing happens: engine and API", Value: percent(spent.servers, lasted), Unit: "%"},
+		figure.Figure{Name: "of a processor while nothing happens: all hosts", Value: percent(spent.hosts, lasted), Unit: "%"},
+	)
+	return nil
+}
+
+func percent(of, whole time.Duration) float64 { return 100 * of.Seconds() / whole.Seconds() }
 
 // usage is the processor time of all parts so far.
 type usage struct{ etcd, servers, hosts time.Duration }
@@ -260,14 +282,13 @@ func churning(ctx context.Context, f *fleet, report *figure.Report) error {
 		return err
 	}
 	spent, lasted := f.usage().since(usage), time.Since(began)
-	share := func(d time.Duration) float64 { return 100 * d.Seconds() / lasted.Seconds() }
 	report.Add(subjectOf(f.o),
 		figure.Figure{Name: "submit to running at 20 starts and 20 stops a second, median", Value: figure.Millis(figure.Quantile(running, 0.5)), Unit: "ms"},
 		figure.Figure{Name: "submit to running at 20 starts and 20 stops a second, p99", Value: figure.Millis(figure.Quantile(running, 0.99)), Unit: "ms", Want: figure.AtMost(250)},
 		figure.Figure{Name: "stop to stopped meanwhile, p99", Value: figure.Millis(figure.Quantile(down, 0.99)), Unit: "ms"},
-		figure.Figure{Name: "  of a processor meanwhile: etcd", Value: share(spent.etcd), Unit: "%"},
-		figure.Figure{Name: "  of a processor meanwhile: engine and API", Value: share(spent.servers), Unit: "%"},
-		figure.Figure{Name: "  of a processor meanwhile: all hosts", Value: share(spent.hosts), Unit: "%"},
+		figure.Figure{Name: "  of a processor meanwhile: etcd", Value: percent(spent.etcd, lasted), Unit: "%"},
+		figure.Figure{Name: "  of a processor meanwhile: engine and API", Value: percent(spent.servers, lasted), Unit: "%"},
+		figure.Figure{Name: "  of a processor meanwhile: all hosts", Value: percent(spent.hosts, lasted), Unit: "%"},
 	)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ const joinTogether = 32
 // the real agent with a connection, a lease and watches of its own, on a systemd
 // that only pretends.
 func hosts(ctx context.Context, o options) error {
+	// A thousand heaps are one here, and whoever collects one collects all.
+	debug.SetGCPercent(400)
 	var c count
 	var warned complaints
 	group, ctx := errgroup.WithContext(ctx)

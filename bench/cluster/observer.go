@@ -35,6 +35,10 @@ func observe(ctx context.Context, s *serving) (*observer, error) {
 		return nil, err
 	}
 	resp, err := s.http.Do(req)
+	for err == nil && resp.StatusCode == http.StatusServiceUnavailable { // it is still reading the cluster
+		resp.Body.Close()
+		resp, err = s.http.Do(req)
+	}
 	if err == nil && resp.StatusCode != http.StatusOK {
 		resp.Body.Close()
 		err = fmt.Errorf("watching states: %s", resp.Status)
