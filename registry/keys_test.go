@@ -156,7 +156,7 @@ func TestNotedTellsAnAnswerFromSilence(t *testing.T) {
 		t.Errorf("a lease that etcd doesn't know: %v, health %v", err, r.Health())
 	}
 	s.Compact(t)
-	if _, err := r.page(t.Context(), "/", prefixed("/"), 1); err == nil {
+	if _, err := r.page(t.Context(), "/", prefixed("/"), 1, 1); err == nil {
 		t.Error("read a revision that was compacted")
 	}
 	if _, _, err := r.SubmitUnit(t.Context(), "a.service", make([]byte, 1<<21-1<<10), unit.TargetLoaded); err == nil || r.Health() != nil {
