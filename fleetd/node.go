@@ -198,7 +198,7 @@ func (n *node) run(ctx context.Context, listeners []net.Listener, c control) err
 // over if it must.
 func (n *node) takePart(stop, life context.Context, m machine.Machine, handOver func(context.Context) bool) error {
 	opts := agent.Options{
-		Registry: texts{n.registry, n.server}, Systemd: n.systemd, Machine: func() machine.Machine { return m },
+		Registry: n.registry, Systemd: n.systemd, Machine: func() machine.Machine { return m },
 		TTL: n.cfg.AgentTTL, Dir: n.cfg.UnitsDirectory,
 		Log: n.room("agent"), Metrics: n.metrics,
 	}

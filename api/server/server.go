@@ -136,21 +136,6 @@ func (s *Server) Report() Report {
 	}
 }
 
-// Files gives those of some unit files that the server has in memory, by their
-// hashes. Nobody may change them.
-func (s *Server) Files(hashes []unit.Hash) map[unit.Hash][]byte {
-	c := s.cache
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	found := make(map[unit.Hash][]byte, len(hashes))
-	for _, h := range hashes {
-		if text, there := c.view.Files[h]; there {
-			found[h] = text
-		}
-	}
-	return found
-}
-
 // fresh waits until the memory holds all that was acknowledged before.
 func (s *Server) fresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTime, errBehind)
