@@ -24,6 +24,14 @@ var errSilent = errors.New("the connection is silent")
 // that as a trouble; fn then gets each unit's status again. A fleet 1.0 server,
 // which knows no watch, is asked now and then.
 func (c *Client) Watch(ctx context.Context, names []unit.Name, fn func(Event) error) error {
+	if parts := watchParts(names); len(parts) > 1 {
+		return c.watchAll(ctx, parts, fn)
+	}
+	return c.watchOne(ctx, names, fn)
+}
+
+// watchOne is Watch over a single stream.
+func (c *Client) watchOne(ctx context.Context, names []unit.Name, fn func(Event) error) error {
 	q := url.Values{}
 	for _, n := range names {
 		q.Add("unit", string(n))

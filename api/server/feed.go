@@ -34,14 +34,12 @@ type feed struct {
 		watches map[*feedWatch]struct{}
 	}
 
-	mu   sync.Mutex // before the cache's
+	mu   sync.RWMutex // before the cache's
 	rows map[record.Key]*history
 	log  []change // in order; the watches have come past those before
 	last uint64   // number
 	// sorted are the rows as they are, in order; nil until somebody asks.
 	sorted []*version
-	// A row's JSON, and what it was before.
-	is, was []byte
 }
 
 // row is one row of a list, which nobody changes.
@@ -181,9 +179,14 @@ func (w *feedWatch) leave() {
 // next gives what has become of rows since the watch last asked.
 func (w *feedWatch) next(c *cache) ([]told, error) {
 	f := w.feed
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.refresh(c)
+	// A thousand watches are woken at a time. The first one makes the versions, and
+	// all read them side by side: whoever finds nothing touched waits here until
+	// they are made.
+	if f.stale() {
+		f.renew(c)
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
 	if w.cut {
 		return nil, errTooSlow
 	}
@@ -200,12 +203,26 @@ func (w *feedWatch) next(c *cache) ([]told, error) {
 			events = append(events, told{api.Added, now.row})
 		case now.gone():
 			events = append(events, told{api.Deleted, before.row})
-		case ch.of.next(before) == now || !f.same(before.row, now.row): // else it is again what it was
+		case ch.of.next(before) == now || !sameRow(before.row, now.row): // else it is again what it was
 			events = append(events, told{api.Modified, now.row})
 		}
 	}
 	w.at = f.last
 	return events, nil
+}
+
+// stale reports whether rows were touched. They are taken off that list only
+// while the feed is locked.
+func (f *feed) stale() bool {
+	f.touched.Lock()
+	defer f.touched.Unlock()
+	return f.touched.all || len(f.touched.keys) > 0
+}
+
+func (f *feed) renew(c *cache) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refresh(c)
 }
 
 // refresh makes versions of the rows that were touched, where they are different.
@@ -256,7 +273,7 @@ func (f *feed) put(k record.Key, now row) {
 	if h != nil {
 		before = h.latest()
 	}
-	if before.gone() && now == nil || !before.gone() && now != nil && f.same(before.row, now) {
+	if before.gone() && now == nil || !before.gone() && now != nil && sameRow(before.row, now) {
 		return
 	}
 	if h == nil {
@@ -276,10 +293,9 @@ func (f *feed) put(k record.Key, now row) {
 	f.sorted = nil
 }
 
-// same reports whether two rows are told alike.
-func (f *feed) same(before, now row) bool {
-	f.was, f.is = before.AppendJSON(f.was[:0]), now.AppendJSON(f.is[:0])
-	return bytes.Equal(f.was, f.is)
+// sameRow reports whether two rows are told alike.
+func sameRow(before, now row) bool {
+	return bytes.Equal(before.AppendJSON(nil), now.AppendJSON(nil))
 }
 
 // forget drops what all watches have come past. A watch that would have too much
