@@ -131,7 +131,6 @@ bench-hosts: packages ## start, stop, failover and idleness on three real hosts 
 bench-go: ## go test -bench of the hot paths, for benchstat: dist/out/bench/go.txt
 	@mkdir -p $(BENCH_OUT)
 	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v '/functional') | tee $(BENCH_OUT)/go.txt
-	go test -run '^$$' -bench . -benchtime 20x ./functional
 
 .PHONY: demo
 demo: packages ## three bare hosts, one cloud-config, a docker service that survives the loss of its host
