@@ -193,6 +193,10 @@ func (b *bench) loseOne(ctx context.Context, l loss, part float64) (lost, error)
 	var since, gone, ended time.Duration
 	off := make(chan error, 1)
 	if l.planned {
+		// A host that is powered off hasn't just seen etcd's lead change hands.
+		if err := b.settle(ctx, 3*time.Second); err != nil {
+			return lost{}, err
+		}
 		since = monotonic()
 		gone, ended = since, since
 		go func() { off <- victim.PowerOff(ctx) }()

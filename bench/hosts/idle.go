@@ -41,7 +41,7 @@ func caseIdle(ctx context.Context, b *bench) error {
 	if err := b.startInstances(ctx, "idle", idleUnits); err != nil {
 		return err
 	}
-	if err := b.settle(ctx); err != nil {
+	if err := b.settle(ctx, ttlLong/3); err != nil {
 		return err
 	}
 	before, err := b.look(ctx)
@@ -115,8 +115,8 @@ func (b *bench) look(ctx context.Context) (picture, error) {
 }
 
 // settle waits until the last change has been dealt with: etcd's revision stays
-// for as long as an agent takes to renew its lease.
-func (b *bench) settle(ctx context.Context) error {
+// for so long.
+func (b *bench) settle(ctx context.Context, still time.Duration) error {
 	last, since := int64(0), time.Now()
 	return cluster.Await(ctx, "etcd's revision to stay", func() (bool, string) {
 		_, revision, err := member{b.Hosts[0]}.list(ctx, "cluster")
@@ -126,7 +126,7 @@ func (b *bench) settle(ctx context.Context) error {
 		if revision != last {
 			last, since = revision, time.Now()
 		}
-		return time.Since(since) > 10*time.Second, strconv.FormatInt(revision, 10)
+		return time.Since(since) > still, strconv.FormatInt(revision, 10)
 	})
 }
 
