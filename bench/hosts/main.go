@@ -30,6 +30,7 @@ var cases = []struct {
 }{
 	{"one", caseOne},
 	{"many", caseMany},
+	{"thousand", caseThousand},
 	{"failover", caseFailover},
 	{"idle", caseIdle},
 }
