@@ -126,7 +126,7 @@ func (b *bench) equal() *figure.Report {
 // best is what a size costs at least, of a few runs.
 func (b *bench) best(shape load.Shape) cost {
 	best := cost{wall: math.MaxInt64, cpu: math.MaxInt64}
-	for range max(1, min(20, 200000/shape.Units())) {
+	for range max(3, min(20, 200000/shape.Units())) {
 		c := b.lead(shape)
 		best = cost{wall: min(best.wall, c.cost.wall), cpu: min(best.cpu, c.cost.cpu)}
 	}
