@@ -55,6 +55,9 @@ func (s still) Follow(ctx context.Context, fn func(registry.Update) error) error
 // Revision is the cluster's only one.
 func (s still) Revision(context.Context) (int64, error) { return s.view.Revision, nil }
 
+// RequestProgress is for those who wait for more than Follow has told: there is none.
+func (s still) RequestProgress(context.Context) error { return nil }
+
 // Health is good.
 func (s still) Health() error { return nil }
 
