@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -351,27 +352,21 @@ func (f *fleet) profiled(name string, measured func() error) error {
 	if f.o.cpu == "" {
 		return measured()
 	}
+	f.profile = f.o.cpu + name + "-"
+	defer func() { f.profile = "" }()
 	etcd := make(chan error, 1)
-	go func() { etcd <- fetch(f.etcd.url+"/debug/pprof/profile?seconds=10", f.o.cpu+name+"-etcd.pprof") }()
-	processes := f.named()
-	for of, p := range processes {
-		if err := p.order("cpu " + f.o.cpu + name + "-" + of + ".pprof"); err != nil {
+	path := f.profile + "etcd.pprof"
+	go func() { etcd <- fetch(f.etcd.url+"/debug/pprof/profile?seconds=10", path) }()
+	for of, p := range f.named() {
+		if err := p.order("cpu " + f.profile + of + ".pprof"); err != nil {
 			return err
 		}
 	}
 	err := measured()
-	for of, p := range processes {
-		if p.cmd.ProcessState != nil {
-			continue // it was ended as part of the case
-		}
-		if err := p.order("stop"); err != nil {
-			return fmt.Errorf("%s: %w", of, err)
-		}
+	for _, p := range f.named() { // without those that were ended as part of the case
+		err = errors.Join(err, p.order("stop"))
 	}
-	if err != nil {
-		return err
-	}
-	return <-etcd
+	return errors.Join(err, <-etcd)
 }
 
 // fetch keeps what a URL answers.

@@ -46,6 +46,7 @@ func (f *fleet) takeOver(ctx context.Context, report *figure.Report, how string,
 	if err != nil {
 		return err
 	}
+	busy := next.processor()
 	ended := time.Now()
 	if err := end(old); err != nil {
 		return err
@@ -76,6 +77,7 @@ func (f *fleet) takeOver(ctx context.Context, report *figure.Report, how string,
 		// count the time of submitting, too.
 		elected = asked
 	}
+	busy = next.processor() - busy
 	after, err := f.counted()
 	if err != nil {
 		return err
@@ -84,6 +86,7 @@ func (f *fleet) takeOver(ctx context.Context, report *figure.Report, how string,
 	report.Add(subjectOf(f.o),
 		figure.Figure{Name: "the leader " + how + ": the next one has placed a unit, from its election", Value: active.Sub(elected).Seconds(), Unit: "s", Want: figure.AtMost(2)},
 		figure.Figure{Name: "the leader " + how + ": the same from the old one's end", Value: active.Sub(ended).Seconds(), Unit: "s"},
+		figure.Figure{Name: "  processor time of the next one meanwhile", Value: busy.Seconds(), Unit: "s"},
 		figure.Figure{Name: "the leader " + how + ": units that were moved, restarted or stopped", Value: float64(moved), Want: figure.AtMost(0)},
 	)
 	return nil

@@ -117,6 +117,7 @@ type fleet struct {
 	servers []*serving
 	hosts   []*process
 	scratch string // in memory: what hosts keep below /run
+	profile string // how names of CPU profiles begin, while they are taken; else empty
 }
 
 // serving is a process with an engine and an API.
@@ -183,6 +184,11 @@ func (f *fleet) addServer() (*serving, error) {
 	f.servers = append(f.servers, s)
 	if err := s.awaitReady(); err != nil {
 		return nil, err
+	}
+	if f.profile != "" {
+		if err := s.order(fmt.Sprintf("cpu %sfleetd%d.pprof", f.profile, len(f.servers)-1)); err != nil {
+			return nil, err
+		}
 	}
 	if s.client, err = api.NewClient(api.ClientOptions{Endpoint: "unix://" + s.socket, Timeout: time.Minute}); err != nil {
 		return nil, err

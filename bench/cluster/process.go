@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,7 +33,7 @@ const ready = "ready"
 // begin starts a process without waiting until it is ready.
 func begin(name string, program string, args ...string) (*process, error) {
 	p := &process{name: name, cmd: exec.Command(program, args...)}
-	p.cmd.Stderr = os.Stderr
+	p.cmd.Stderr = complaining{}
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -46,6 +47,20 @@ func begin(name string, program string, args ...string) (*process, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return p, nil
+}
+
+// complaining passes on what a process says on standard error, but for what etcd
+// says of itself whatever its log level is.
+type complaining struct{}
+
+// Write is io.Writer's.
+func (complaining) Write(text []byte) (int, error) {
+	for line := range bytes.Lines(text) {
+		if !bytes.Contains(line, []byte(`"level":"info"`)) {
+			os.Stderr.Write(line)
+		}
+	}
+	return len(text), nil
 }
 
 // awaitReady waits until the process says that it is there.
