@@ -165,7 +165,8 @@ func (l *leader) restart(snapshot []record.Change) (lost []record.Change) {
 func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.Duration, decided int, err error) {
 	began := time.Now()
 	changes = l.screen(ctx, changes)
-	l.census.note(began, changes)
+	// The metrics can wait: nothing else can, when a leader begins.
+	defer func() { l.census.note(began, changes) }()
 	if err := l.opts.Registry.CheckCluster(l.cluster, l.opts.KnownCluster()); err != nil {
 		l.setTrouble(err)
 		l.planner = nil // what happens meanwhile is learned from the next snapshot
