@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -73,10 +74,11 @@ func processorTime() time.Duration {
 }
 
 // dropProgram unmaps the program's pages. Those that are still needed come back
-// from the page cache, a few microseconds each time. Only what is mapped to be
-// read, and so is as in the file.
+// from the page cache, a few microseconds each time. Only where all of them are as
+// in the file: a linker has written to some of a position-independent executable,
+// and protected them afterwards, a debugger writes into the code.
 func dropProgram() error {
-	maps, err := os.Open("/proc/self/maps")
+	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return err
 	}
@@ -85,20 +87,38 @@ func dropProgram() error {
 	if err != nil {
 		return err
 	}
-	lines := bufio.NewScanner(maps)
-	for lines.Scan() {
-		// 00400000-012fe000 r-xp 00000000 00:2b 123   /usr/bin/fleetd
-		f := strings.Fields(lines.Text())
-		if len(f) < 6 || !strings.HasSuffix(lines.Text(), " "+program) || strings.Contains(f[1], "w") {
-			continue
-		}
-		var from, to uintptr
-		if _, err := fmt.Sscanf(f[0], "%x-%x", &from, &to); err != nil {
-			return err
-		}
-		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED); errno != 0 {
+	all, err := clean(maps, program)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED); errno != 0 {
 			return fmt.Errorf("madvise: %w", errno)
 		}
 	}
-	return lines.Err()
+	return nil
+}
+
+// mapping is a part of this process's memory.
+type mapping struct{ from, to uintptr }
+
+// clean gives where a file is mapped that is neither written to now nor was.
+func clean(smaps io.Reader, file string) (all []mapping, err error) {
+	var last mapping
+	ours := false
+	lines := bufio.NewScanner(smaps)
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		switch {
+		case len(f) >= 5 && strings.Contains(f[0], "-"):
+			// 00400000-012fe000 r-xp 00000000 00:2b 123   /usr/bin/fleetd
+			ours = strings.HasSuffix(lines.Text(), " "+file) && !strings.Contains(f[1], "w")
+			if _, err := fmt.Sscanf(f[0], "%x-%x", &last.from, &last.to); err != nil {
+				return nil, fmt.Errorf("smaps: %q: %w", lines.Text(), err)
+			}
+		case ours && len(f) == 3 && f[0] == "Anonymous:" && f[1] == "0": // kB that are no longer the file's
+			all = append(all, last)
+		}
+	}
+	return all, lines.Err()
 }
