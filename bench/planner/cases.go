@@ -94,10 +94,12 @@ func (c *cluster) measureNothing(with string) []figure.Figure {
 
 // added adds one more unit, of every template in turn.
 func (c *cluster) added(i int) time.Duration {
-	plan, t := c.step(c.shape.Instance(i%c.shape.Templates, c.shape.Instances+i/c.shape.Templates))
-	// What follows an instance that isn't there fits nowhere.
-	if len(plan.Decisions) > 1 {
-		panic(fmt.Sprintf("one unit made %d decisions", len(plan.Decisions)))
+	template, instance := i%c.shape.Templates, c.shape.Instances+i/c.shape.Templates
+	plan, t := c.step(c.shape.Instance(template, instance))
+	// The instance that it follows, if any, was added just before. Only with -scale
+	// is there no machine left for one that conflicts with its like.
+	if len(plan.Decisions) != 1 && instance < c.shape.Machines {
+		panic(fmt.Sprintf("%s made %d decisions", load.Name(template, instance), len(plan.Decisions)))
 	}
 	return t
 }
@@ -142,7 +144,13 @@ func (c *cluster) measureLost(with string) []figure.Figure {
 	const rounds = 20
 	var took []time.Duration
 	for i := range rounds {
-		_, t := c.lose(load.MachineID(i * c.shape.Machines / (rounds + 1)))
+		id := load.MachineID(i * c.shape.Machines / (rounds + 1))
+		held := len(c.placed[id])
+		plan, t := c.lose(id)
+		// All come back elsewhere but the global ones, and each is taken away where it was.
+		if len(plan.Decisions) < held {
+			panic(fmt.Sprintf("of %d units of a machine that was lost, %d decisions were made", held, len(plan.Decisions)))
+		}
 		took = append(took, t)
 	}
 	var many, cpu []time.Duration

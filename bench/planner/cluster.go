@@ -151,11 +151,12 @@ func (c *cluster) join(i int) (planner.Plan, time.Duration) {
 	return c.step(record.MachineChange{ID: m.ID, New: &m})
 }
 
-// balance gives the fewest and the most units on a machine.
+// balance gives the fewest and the most units on a machine of the shape's.
 func (c *cluster) balance() (least, most int) {
 	least = math.MaxInt
-	for _, on := range c.placed {
-		least, most = min(least, len(on)), max(most, len(on))
+	for i := range c.shape.Machines {
+		n := len(c.placed[load.MachineID(i)])
+		least, most = min(least, n), max(most, n)
 	}
 	return least, most
 }
