@@ -61,6 +61,11 @@ func caseIdle(ctx context.Context, b *bench) error {
 	}
 	written, cpu, most := 0.0, time.Duration(0), usage{}
 	for i := range b.Hosts {
+		for of := range idleWrites {
+			if _, counted := before.written[i][of]; !counted {
+				return fmt.Errorf("%s: etcd doesn't count %s under the name known here", b.Hosts[i].Name(), of)
+			}
+		}
 		for of, n := range after.written[i] {
 			if d := n - before.written[i][of]; d > 0 {
 				say("%s: etcd counts %v of %s", b.Hosts[i].Name(), d, of)
@@ -172,9 +177,8 @@ func fleetdUsage(ctx context.Context, h *platform.Host) (usage, error) {
 // startInstances starts so many sleepers of one template and returns when all
 // are active.
 func (b *bench) startInstances(ctx context.Context, prefix string, n int) error {
-	text := "[Service]\nExecStart=/bin/sleep infinity\n"
 	h := b.Any()
-	if err := h.WriteFile(ctx, "/root/units/"+prefix+"@.service", platform.File{Content: text}); err != nil {
+	if err := h.WriteFile(ctx, "/root/units/"+prefix+"@.service", platform.File{Content: sleeper}); err != nil {
 		return err
 	}
 	args := []string{"sh", "-ec", `cd /root/units; exec fleetctl start "$@"`, "sh"}

@@ -75,6 +75,16 @@ func run(ctx context.Context, one, out string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.platform.Close()) }()
+	err = b.measure(ctx, one)
+	fmt.Print(b.report.String()) // as far as it came
+	if out != "" {
+		err = errors.Join(err, b.report.Write(out))
+	}
+	return err
+}
+
+// measure runs one case, or all.
+func (b *bench) measure(ctx context.Context, one string) error {
 	for _, c := range cases {
 		if one != "" && one != c.name {
 			continue
@@ -85,11 +95,7 @@ func run(ctx context.Context, one, out string) (err error) {
 		}
 		say("case %s took %s", c.name, time.Since(began).Round(time.Second))
 	}
-	fmt.Print(b.report.String())
-	if out == "" {
-		return nil
-	}
-	return b.report.Write(out)
+	return nil
 }
 
 // say tells a person how far it is.
