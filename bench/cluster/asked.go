@@ -17,17 +17,23 @@ import (
 // page is how many rows are asked for at a time: the API's most.
 const page = 5000
 
-// readAll reads a list to its end and throws it away.
-func (s *serving) readAll(ctx context.Context, list string) error {
+// readAll reads a list of so many rows to its end and throws it away.
+func (s *serving) readAll(ctx context.Context, list string, rows int) error {
 	next := ""
-	for {
+	for pages := 1; ; pages++ {
 		url := fmt.Sprintf("http://fleetd%s%s?limit=%d", api.Prefix, list, page)
 		if next != "" {
 			url += "&nextPageToken=" + next
 		}
 		var err error
-		if next, err = s.readPage(ctx, url); err != nil || next == "" {
+		if next, err = s.readPage(ctx, url); err != nil {
 			return err
+		}
+		if next == "" {
+			if want := (rows + page - 1) / page; pages < want {
+				return fmt.Errorf("GET %s ended after %d pages of %d", list, pages, want)
+			}
+			return nil
 		}
 	}
 }
@@ -65,14 +71,23 @@ func tokenOf(text []byte) string {
 	return ""
 }
 
-// fleetctl runs a command against an API and throws away what it prints.
-func (f *fleet) fleetctl(ctx context.Context, s *serving, args ...string) (time.Duration, error) {
+// fleetctl runs a command against an API, and counts the lines that it prints.
+func (f *fleet) fleetctl(ctx context.Context, s *serving, args ...string) (took time.Duration, printed lines, err error) {
 	cmd := exec.CommandContext(ctx, f.o.fleetctl, append([]string{"--endpoint", "unix://" + s.socket}, args...)...)
 	var complaint bytes.Buffer
-	cmd.Stdout, cmd.Stderr = io.Discard, &complaint
+	cmd.Stdout, cmd.Stderr = &printed, &complaint
 	began := time.Now()
 	if err := cmd.Run(); err != nil {
-		return 0, fmt.Errorf("fleetctl %v: %w: %s", args, err, complaint.String())
+		return 0, 0, fmt.Errorf("fleetctl %v: %w: %s", args, err, complaint.String())
 	}
-	return time.Since(began), nil
+	return time.Since(began), printed, nil
+}
+
+// lines counts lines and throws them away.
+type lines int
+
+// Write is io.Writer's.
+func (n *lines) Write(text []byte) (int, error) {
+	*n += lines(bytes.Count(text, []byte("\n")))
+	return len(text), nil
 }

@@ -208,10 +208,11 @@ func (u usage) since(before usage) usage {
 func listing(ctx context.Context, f *fleet, report *figure.Report) error {
 	s := f.servers[0]
 	const rounds = 5
+	all := shapeOf(f.o).Units()
 	var raw, decoded, program []time.Duration
 	for range rounds {
 		began := time.Now()
-		if err := s.readAll(ctx, "/units"); err != nil {
+		if err := s.readAll(ctx, "/units", all); err != nil {
 			return err
 		}
 		raw = append(raw, time.Since(began))
@@ -221,12 +222,15 @@ func listing(ctx context.Context, f *fleet, report *figure.Report) error {
 			return err
 		}
 		decoded = append(decoded, time.Since(began))
-		if len(units) < shapeOf(f.o).Units() {
+		if len(units) < all {
 			return fmt.Errorf("GET /units gave %d units", len(units))
 		}
-		took, err := f.fleetctl(ctx, s, "list-units", "--no-legend")
+		took, printed, err := f.fleetctl(ctx, s, "list-units", "--no-legend")
 		if err != nil {
 			return err
+		}
+		if int(printed) < all {
+			return fmt.Errorf("fleetctl list-units printed %d lines of %d", printed, all)
 		}
 		program = append(program, took)
 	}

@@ -78,6 +78,10 @@ func (f *fleet) takeOver(ctx context.Context, report *figure.Report, how string,
 		elected = asked
 	}
 	busy = next.processor() - busy
+	// A unit that is moved for no reason may be so a moment later.
+	if err := f.settle(patience); err != nil {
+		return err
+	}
 	after, err := f.counted()
 	if err != nil {
 		return err
@@ -89,5 +93,28 @@ func (f *fleet) takeOver(ctx context.Context, report *figure.Report, how string,
 		figure.Figure{Name: "  processor time of the next one meanwhile", Value: busy.Seconds(), Unit: "s"},
 		figure.Figure{Name: "the leader " + how + ": units that were moved, restarted or stopped", Value: float64(moved), Want: figure.AtMost(0)},
 	)
+	return nil
+}
+
+// settle waits until nothing was written for a second.
+func (f *fleet) settle(ctx context.Context) error {
+	const still, every = time.Second, 50 * time.Millisecond
+	looks := time.NewTicker(every)
+	defer looks.Stop()
+	last, since := -1.0, time.Now()
+	for time.Since(since) < still {
+		revision, err := f.etcd.metric("etcd_debugging_mvcc_current_revision")
+		if err != nil {
+			return err
+		}
+		if revision != last {
+			last, since = revision, time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for etcd's revision to stay: %w", ctx.Err())
+		case <-looks.C:
+		}
+	}
 	return nil
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"sync"
+	"errors"
 	"time"
 
 	"github.com/fleet-project/fleet/bench/load"
@@ -126,9 +126,8 @@ func (r *raw) write(ctx context.Context) error {
 
 // place writes placements, as many together as there are, and then states.
 func (r *raw) place(ctx context.Context, submitted <-chan rawUnit) error {
-	var saying sync.WaitGroup
-	defer saying.Wait()
-	placing, ctx := errgroup.WithContext(ctx)
+	saying, said := errgroup.WithContext(ctx) // goes on when all is placed
+	placing, ctx := errgroup.WithContext(said)
 	placing.SetLimit(inFlight)
 	for u := range submitted {
 		batch := []rawUnit{u}
@@ -151,12 +150,12 @@ func (r *raw) place(ctx context.Context, submitted <-chan rawUnit) error {
 				return err
 			}
 			for _, u := range batch {
-				saying.Go(func() { _ = r.say(ctx, u) }) // ends with ctx only
+				saying.Go(func() error { return r.say(said, u) })
 			}
 			return nil
 		})
 	}
-	return placing.Wait()
+	return errors.Join(placing.Wait(), saying.Wait())
 }
 
 // say writes a unit's state, as its host.

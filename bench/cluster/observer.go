@@ -37,6 +37,7 @@ func observe(ctx context.Context, s *serving) (*observer, error) {
 	resp, err := s.http.Do(req)
 	for err == nil && resp.StatusCode == http.StatusServiceUnavailable { // it is still reading the cluster
 		resp.Body.Close()
+		time.Sleep(10 * time.Millisecond)
 		resp, err = s.http.Do(req)
 	}
 	if err == nil && resp.StatusCode != http.StatusOK {
