@@ -32,18 +32,15 @@ func (a *Agent) publish(now time.Time) (next time.Time) {
 	}
 	states := a.pending
 	a.pending, a.publishAt, a.putting = map[unit.Name]*record.State{}, time.Time{}, true
-	a.putsUntil = later(a.putsUntil, now).Add(pace)
+	// Troubles are put without regard to pace, however many there are: what comes
+	// after them waits no longer for that.
+	a.putsUntil = earlier(later(a.putsUntil, now).Add(pace), now.Add(atOnce*pace))
 	a.operate(func() {
 		// Presence writes them when it can.
 		if err := a.opts.Presence.PutStates(a.life, states); err != nil && a.life.Err() == nil {
 			a.log.WithError(err).Debug("states not published yet")
 		}
-		a.post(func(now time.Time) {
-			a.putting = false
-			if len(a.pending) > 0 {
-				a.publishAt = later(now, a.nextPut())
-			}
-		})
+		a.post(func(time.Time) { a.putting = false })
 	})
 	return time.Time{}
 }

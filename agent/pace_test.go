@@ -93,3 +93,36 @@ func TestStatesArePaced(t *testing.T) {
 		r.until("told in its turn", told)
 	}
 }
+
+// Troubles are told at once, however many there are, and make nobody wait who
+// comes after them.
+func TestTroublesHoldNothingUp(t *testing.T) {
+	clock := newFakeClock()
+	r := newRig(t)
+	r.opts.Clock = clock
+	r.start()
+	waiting := func(a *Agent) bool { return len(a.pending) > 0 && !a.putting }
+	told := func(a *Agent) bool { return len(a.pending) == 0 && !a.putting }
+	r.cluster.tell(place("a.service", launched(r.cluster.file(notifier))))
+	r.until("started", waiting)
+	clock.advance(time.Minute)
+	r.until("told", told)
+
+	change := func(active string) {
+		r.sys.mu.Lock()
+		r.sys.become("a.service", active)
+		r.sys.mu.Unlock()
+		r.until("seen "+active, func(a *Agent) bool {
+			s := a.pending["a.service"]
+			return s != nil && s.Active == active && !a.putting
+		})
+	}
+	for range 100 {
+		change("failed")
+		clock.advance(coalesce)
+		r.until("told of the trouble", told)
+		change("active")
+	}
+	clock.advance(pace)
+	r.until("told of what came after", told)
+}
