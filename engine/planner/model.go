@@ -240,7 +240,7 @@ func (p *Planner) job(name unit.Name) *job {
 		j = &job{name: name, ring: hashOf(string(name)), req: p.nothing, bonds: p.unbound}
 		j.seats = j.first[:0]
 		if t, ok := name.Template(); ok {
-			j.template = p.template(t)
+			j.template = p.useTemplate(t)
 		}
 		if len(p.followers) > 0 && p.followers[name] != nil {
 			j.own().followers = p.followers[name]
@@ -259,9 +259,12 @@ func (p *Planner) dropJob(j *job) {
 	}
 	p.rest(j)
 	p.patterns.retire(j)
-	p.names.drop(j)
 	j.gone = true
+	p.names.drop()
 	p.jobs.drop(j)
+	if j.template != nil {
+		p.leaveTemplate(j.template)
+	}
 }
 
 func (p *Planner) host(id machine.ID) *host {

@@ -282,10 +282,18 @@ const maxRecent = 256
 
 func (n *names) add(j *job) { n.recent = append(n.recent, j) }
 
-func (n *names) drop(*job) { n.gone++ }
+// drop takes note that a unit is gone. Units may come and go for ever without anybody
+// asking for names: those that are gone must not gather.
+func (n *names) drop() {
+	if n.gone++; n.gone > maxRecent && 2*n.gone > len(n.sorted)+len(n.recent) {
+		n.sorted, n.recent, n.gone = present(n.sorted), present(n.recent), 0
+	}
+}
+
+func present(list []*job) []*job { return slices.DeleteFunc(list, func(j *job) bool { return j.gone }) }
 
 func (n *names) withPrefix(prefix string, do func(*job)) {
-	if len(n.recent) > maxRecent || n.gone > maxRecent && n.gone > len(n.sorted)/2 {
+	if len(n.recent) > maxRecent {
 		n.tidy()
 	}
 	from, _ := slices.BinarySearchFunc(n.sorted, prefix, func(j *job, s string) int {
@@ -307,8 +315,7 @@ func (n *names) withPrefix(prefix string, do func(*job)) {
 }
 
 func (n *names) tidy() {
-	all := append(n.sorted, n.recent...)
-	all = slices.DeleteFunc(all, func(j *job) bool { return j.gone })
+	all := present(append(n.sorted, n.recent...))
 	slices.SortFunc(all, byName)
 	n.sorted, n.recent, n.gone = all, nil, 0
 }

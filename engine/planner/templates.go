@@ -5,8 +5,10 @@ import "github.com/fleet-project/fleet/unit"
 // template counts the instances of one template on the machines, so that they
 // can be spread.
 type template struct {
-	ring *ring
-	on   map[*host]int32 // no zero values
+	name  unit.Name
+	users int // units that have it
+	ring  *ring
+	on    map[*host]int32 // no zero values
 
 	// Once they are many and a search has asked for them, the machines by how
 	// many instances they have; index 0 is those that have any.
@@ -14,13 +16,22 @@ type template struct {
 	generation int // of the ring, for sets
 }
 
-func (p *Planner) template(name unit.Name) *template {
+// useTemplate counts one more instance of the template.
+func (p *Planner) useTemplate(name unit.Name) *template {
 	t := p.templates[name]
 	if t == nil {
-		t = &template{ring: &p.classes.ring, on: map[*host]int32{}}
+		t = &template{name: name, ring: &p.classes.ring, on: map[*host]int32{}}
 		p.templates[name] = t
 	}
+	t.users++
 	return t
+}
+
+// leaveTemplate counts one less.
+func (p *Planner) leaveTemplate(t *template) {
+	if t.users--; t.users == 0 {
+		delete(p.templates, t.name)
+	}
 }
 
 func (t *template) add(h *host, by int) {
