@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/fleet-project/fleet/bench/load"
@@ -13,6 +14,40 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 )
+
+// costs are processor times, for one unit each.
+type costs struct {
+	took time.Duration
+	etcd time.Duration
+}
+
+// floorOf measures etcd alone, with a data directory of its own.
+func floorOf(ctx context.Context, o options) (costs, error) {
+	e, err := startEtcd(ctx, o, "floor")
+	if err != nil {
+		return costs{}, err
+	}
+	defer e.stop()
+	f := &fleet{o: o, etcd: e}
+	p, err := f.self("floor", "-agents", fmt.Sprint(o.agents), "-units", fmt.Sprint(o.units),
+		"-to", fmt.Sprint(o.agents), "-parallel", fmt.Sprint(o.parallel))
+	if err != nil {
+		return costs{}, err
+	}
+	defer p.kill()
+	if err := p.awaitReady(); err != nil {
+		return costs{}, err
+	}
+	before := e.processor()
+	var w written
+	if err := p.ask("go", &w); err != nil {
+		return costs{}, err
+	}
+	if w.Error != "" {
+		return costs{}, fmt.Errorf("the floor: %s", w.Error)
+	}
+	return costs{took: time.Duration(w.Seconds * float64(time.Second)), etcd: e.processor() - before}, nil
+}
 
 // together is how many placements go into a transaction, and inFlight how many of
 // these are under way: as many as the engine's.

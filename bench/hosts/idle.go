@@ -173,28 +173,3 @@ func fleetdUsage(ctx context.Context, h *platform.Host) (usage, error) {
 	}
 	return u, nil
 }
-
-// startInstances starts so many sleepers of one template and returns when all
-// are active.
-func (b *bench) startInstances(ctx context.Context, prefix string, n int) error {
-	h := b.Any()
-	if err := h.WriteFile(ctx, "/root/units/"+prefix+"@.service", platform.File{Content: sleeper}); err != nil {
-		return err
-	}
-	args := []string{"sh", "-ec", `cd /root/units; exec fleetctl start "$@"`, "sh"}
-	for i := range n {
-		args = append(args, fmt.Sprintf("%s@%d.service", prefix, i+1))
-	}
-	_, err := h.Run(ctx, args...)
-	return err
-}
-
-// destroyAll leaves no unit.
-func (b *bench) destroyAll(ctx context.Context) error {
-	left, err := b.Fleetctl(ctx, "list-unit-files", "--no-legend", "--fields", "unit")
-	if err != nil || left == "" {
-		return err
-	}
-	_, err = b.Fleetctl(ctx, append([]string{"destroy"}, strings.Fields(left)...)...)
-	return err
-}

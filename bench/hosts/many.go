@@ -79,8 +79,3 @@ func (b *bench) byFleet(ctx context.Context, verb string) (time.Duration, error)
 	}
 	return floor[time.Duration](ctx, b.Hosts[0], args...)
 }
-
-// put writes a file on all hosts.
-func (b *bench) put(ctx context.Context, path, text string) error {
-	return b.onAll(func(_ int, h *platform.Host) error { return h.WriteFile(ctx, path, platform.File{Content: text}) })
-}

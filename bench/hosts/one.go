@@ -8,9 +8,6 @@ import (
 	"github.com/fleet-project/fleet/bench/figure"
 )
 
-// sleeper is the unit that everything is measured with.
-const sleeper = "[Service]\nExecStart=/bin/sleep infinity\n"
-
 // startRuns are how often a single unit is started.
 const startRuns = 50
 

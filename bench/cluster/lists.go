@@ -12,10 +12,50 @@ import (
 	"time"
 
 	"github.com/fleet-project/fleet/api"
+	"github.com/fleet-project/fleet/bench/figure"
 )
 
 // page is how many rows are asked for at a time: the API's most.
 const page = 5000
+
+// listing asks for all units, in the ways that users do.
+func listing(ctx context.Context, f *fleet, report *figure.Report) error {
+	s := f.servers[0]
+	const rounds = 5
+	all := shapeOf(f.o).Units()
+	var raw, decoded, program []time.Duration
+	for range rounds {
+		began := time.Now()
+		if err := s.readAll(ctx, "/units", all); err != nil {
+			return err
+		}
+		raw = append(raw, time.Since(began))
+		began = time.Now()
+		units, err := s.client.Units(ctx)
+		if err != nil {
+			return err
+		}
+		decoded = append(decoded, time.Since(began))
+		if len(units) < all {
+			return fmt.Errorf("GET /units gave %d units", len(units))
+		}
+		took, printed, err := f.fleetctl(ctx, s, "list-units", "--no-legend")
+		if err != nil {
+			return err
+		}
+		if int(printed) < all {
+			return fmt.Errorf("fleetctl list-units printed %d lines of %d", printed, all)
+		}
+		program = append(program, took)
+	}
+	median := func(took []time.Duration) float64 { return figure.Millis(figure.Quantile(took, 0.5)) }
+	report.Add(subjectOf(f.o),
+		figure.Figure{Name: "GET /units of all, median", Value: median(raw), Unit: "ms", Want: figure.AtMost(400)},
+		figure.Figure{Name: "GET /units of all and decoded, median", Value: median(decoded), Unit: "ms"},
+		figure.Figure{Name: "fleetctl list-units of all, median", Value: median(program), Unit: "ms", Want: figure.AtMost(400)},
+	)
+	return nil
+}
 
 // readAll reads a list of so many rows to its end and throws it away.
 func (s *serving) readAll(ctx context.Context, list string, rows int) error {
