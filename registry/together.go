@@ -2,9 +2,12 @@ package registry
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -45,7 +48,8 @@ type together struct {
 }
 
 // writeTogether makes a write, along with others' if there are any. If ctx ends
-// first, nobody knows whether it happens.
+// first, one that is on its way may happen or not; one that still waits does not:
+// etcd may be away for long, and by then its user has changed his mind.
 func (r *Registry) writeTogether(ctx context.Context, c *conditional) error {
 	c.done = make(chan struct{})
 	t := &r.together
@@ -58,19 +62,27 @@ func (r *Registry) writeTogether(ctx context.Context, c *conditional) error {
 	t.mu.Unlock()
 	select {
 	case <-ctx.Done():
+		t.giveUp(c)
 		return r.noted(ctx, ctx.Err())
 	case <-c.done:
 		return c.err
 	}
 }
 
+// giveUp takes a write back, unless it is on its way.
+func (t *together) giveUp(c *conditional) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waiting = slices.DeleteFunc(t.waiting, func(x *conditional) bool { return x == c })
+}
+
 // writeWaiting writes until nothing waits.
 func (r *Registry) writeWaiting() {
 	for batch := r.together.take(); len(batch) > 0; batch = r.together.take() {
-		if len(batch) == 1 {
-			r.writeOne(batch[0])
-		} else {
-			r.writeBatch(batch)
+		if len(batch) == 1 || !r.writeBatch(batch) {
+			for _, c := range batch {
+				r.writeOne(c)
+			}
 		}
 		for _, c := range batch {
 			close(c.done)
@@ -127,7 +139,9 @@ func (r *Registry) writeOne(c *conditional) {
 	}
 }
 
-func (r *Registry) writeBatch(batch []*conditional) {
+// writeBatch reports whether etcd took them together, or may have. One with narrower
+// limits than ours refuses what it would take one by one.
+func (r *Registry) writeBatch(batch []*conditional) bool {
 	var ops, texts []clientv3.Op
 	known := map[string]bool{}
 	for _, c := range batch {
@@ -140,6 +154,9 @@ func (r *Registry) writeBatch(batch []*conditional) {
 		}
 	}
 	resp, err := r.txn(r.etcd.Ctx(), nil, append(ops, texts...)) // not on one caller's context: it is everybody's
+	if errors.Is(err, rpctypes.ErrRequestTooLarge) || errors.Is(err, rpctypes.ErrTooManyOps) {
+		return false
+	}
 	for i, c := range batch {
 		if c.err = err; err != nil {
 			continue
@@ -150,4 +167,5 @@ func (r *Registry) writeBatch(batch []*conditional) {
 			c.found = own.Responses[0].GetResponseRange().Kvs
 		}
 	}
+	return true
 }

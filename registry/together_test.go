@@ -165,8 +165,8 @@ func TestLargeTextsGoAlone(t *testing.T) {
 	wg.Wait()
 }
 
-// Who gives up does not know whether it happens, and is told so; those in whose
-// company it was don't mind.
+// Who gives up is told that it may have happened; but what still waits then does
+// not happen later, and those in whose company it was don't mind.
 func TestGivingUpInCompany(t *testing.T) {
 	s := etcd.Server(t)
 	r, freeze, release := held(t, s, etcdtest.Prefix())
@@ -195,6 +195,33 @@ func TestGivingUpInCompany(t *testing.T) {
 	wg.Wait()
 	if _, there := s.Get(t, r.keys.unit("patient.service")); !there {
 		t.Error("the patient one's was not written")
+	}
+	if _, there := s.Get(t, r.keys.unit("impatient.service")); there {
+		t.Error("the impatient one's was written after it had been given up")
+	}
+}
+
+// An etcd may be told to take less at a time than is written together: it gets
+// what it refuses one by one.
+func TestWhatIsTooMuchTogetherGoesAlone(t *testing.T) {
+	s := etcdtest.NewWithTxnOps(t, 16)
+	r, freeze, release := held(t, s, "")
+	freeze()
+	var wg sync.WaitGroup
+	busy(t, r, &wg)
+	for i := range 50 {
+		wg.Go(func() {
+			_, _, err := r.SubmitUnit(t.Context(), unit.Name(fmt.Sprintf("u%d.service", i)), []byte(webUnit), unit.TargetLoaded)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "the units to gather", func() bool { return r.gathered() == 50 })
+	release()
+	wg.Wait()
+	if v := snapshotted(t, r); len(v.Units) != 50+writesInFlight {
+		t.Errorf("%d units are stored", len(v.Units))
 	}
 }
 
