@@ -9,6 +9,7 @@ import (
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
 
@@ -146,16 +147,14 @@ func keyed[K comparable, V any](kv *mvccpb.KeyValue, gone bool, key K, keyErr er
 	return change(n, nil), nil
 }
 
+// decode reads a record as encoding/json does, duplicate keys, keys in another case
+// and all: by its successor, which takes less than half of the time for that.
 func decode[T any](kv *mvccpb.KeyValue, gone bool) (*T, error) {
 	if gone {
 		return nil, nil
 	}
 	v := new(T)
-	if quick, ok := any(v).(interface{ ReadJSON([]byte) bool }); ok && quick.ReadJSON(kv.Value) {
-		return v, nil
-	}
-	v = new(T)
-	if err := json.Unmarshal(kv.Value, v); err != nil {
+	if err := jsonv1.Unmarshal(kv.Value, v); err != nil {
 		return nil, err
 	}
 	return v, nil

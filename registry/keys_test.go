@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"encoding/json"
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/fleet-project/fleet/machine"
@@ -113,6 +115,38 @@ func TestBatches(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// Whatever somebody has stored is read, or refused, as encoding/json would.
+func FuzzDecode(f *testing.F) {
+	for _, value := range []string{
+		encode(runningState), `{"file":"beef","target":"loaded","restart":2,"restartOn":{"m":3}}`,
+		`{"target":"loaded","Target":"launched","FILE":"beef"}`, `{"target":"loaded","target":"launched"}`, // the last one counts, in any case
+		"{\"error\":\"\xff\",\"log\":\"\\ud800 \\u00e9\"}", ` { "new" : [ { } ] , "target" : null } `, `null`, `{"restartOn":{"m":1,"m":2}}`,
+		`{"restart":-1}`, `{"restart":1e3}`, `{"restart":01}`, `{"restart":18446744073709551616}`, `{"target":7}`, `{"target":"loaded"`, `{} {}`, `[]`, ``,
+		`{"id":"m","metadata":{"a":null},"capacity":{"cpus":1.0},"manager":{"systemctl":["a",null]}}`, `{"removed":["a"],"removed":[],"cordoned":"true"}`,
+	} {
+		f.Add([]byte(value))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		decodesAsEncodingJSON[record.Unit](t, value)
+		decodesAsEncodingJSON[record.Spec](t, value)
+		decodesAsEncodingJSON[record.State](t, value)
+		decodesAsEncodingJSON[machine.Machine](t, value)
+		decodesAsEncodingJSON[record.Overrides](t, value)
+	})
+}
+
+func decodesAsEncodingJSON[T any](t *testing.T, value []byte) {
+	t.Helper()
+	got, err := decode[T](&mvccpb.KeyValue{Value: value}, false)
+	want := new(T)
+	if wantErr := json.Unmarshal(value, want); (err != nil) != (wantErr != nil) {
+		t.Fatalf("%q: %v, encoding/json has %v", value, err, wantErr)
+	}
+	if err == nil && !reflect.DeepEqual(got, want) {
+		t.Fatalf("%q is read as %+v, by encoding/json as %+v", value, got, want)
 	}
 }
 
