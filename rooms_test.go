@@ -76,7 +76,7 @@ var onlyIn = map[string][]string{
 	"go.etcd.io/bbolt":                      {"discovery/server", "fleetd/member"},
 	"github.com/coreos/butane":              {"cloudinit"},
 	"github.com/coreos/ignition":            {"cloudinit", "cloudinit/apply", "cloudinit/cloudconfig"},
-	"github.com/go-json-experiment/json":    {"registry"},
+	"github.com/go-json-experiment/json":    {"api", "api/server", "registry"},
 	"github.com/godbus/dbus":                {"agent/systemd", "fleetd/manager", "bench/hosts/floor"},
 	"github.com/coreos/go-systemd/v22/dbus": {"agent/systemd", "fleetd/manager"},
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/fleet-project/fleet/unit"
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // pageLimit is how many units the client asks for at a time: as many as a server
@@ -84,7 +85,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Units lists all units, without their texts, sorted by name.
 func (c *Client) Units(ctx context.Context) ([]Unit, error) {
-	units, err := list[Unit](ctx, c, "/units", "units", nil)
+	units, err := list(ctx, c, "/units", nil, UnitPage.parts)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ type StateFilter struct {
 
 // States lists what machines say of units, sorted by unit.
 func (c *Client) States(ctx context.Context, f StateFilter) ([]UnitState, error) {
-	states, err := list[UnitState](ctx, c, "/state", "states", f.query())
+	states, err := list(ctx, c, "/state", f.query(), UnitStatePage.parts)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func (f StateFilter) query() url.Values {
 
 // Machines lists the cluster's hosts, sorted by id.
 func (c *Client) Machines(ctx context.Context) ([]Machine, error) {
-	return list[Machine](ctx, c, "/machines", "machines", nil)
+	return list(ctx, c, "/machines", nil, MachinePage.parts)
 }
 
 // Unit gives one unit, with its text.
@@ -210,29 +211,29 @@ func (c *Client) Explain(ctx context.Context, name unit.Name) (*Explanation, err
 
 func unitPath(name unit.Name) string { return "/units/" + url.PathEscape(string(name)) }
 
-// list follows a list's pages to the end.
-func list[T any](ctx context.Context, c *Client, path, field string, q url.Values) ([]T, error) {
+// list follows a list's pages to the end; of gives what a page has.
+func list[P, T any](ctx context.Context, c *Client, path string, q url.Values, of func(P) (rows []T, next string)) ([]T, error) {
 	if q == nil {
 		q = url.Values{}
 	}
 	q.Set("limit", strconv.Itoa(pageLimit))
 	var all []T
-	r := newReader()
 	for {
-		var body []byte
-		if _, err := c.do(ctx, http.MethodGet, path+"?"+q.Encode(), nil, &body); err != nil {
+		var page P
+		if _, err := c.do(ctx, http.MethodGet, path+"?"+q.Encode(), nil, &page); err != nil {
 			return nil, err
 		}
-		page, err := decodePage[T](body, field, r)
-		if err != nil {
-			return nil, fmt.Errorf("%s: reading the answer of %s: %w", path, c.opts.Endpoint, err)
-		}
-		if all = append(all, page.rows...); page.next == "" {
+		rows, next := of(page)
+		if all = append(all, rows...); next == "" {
 			return all, nil
 		}
-		q.Set("nextPageToken", page.next)
+		q.Set("nextPageToken", next)
 	}
 }
+
+func (p UnitPage) parts() ([]Unit, string)           { return p.Units, p.NextPageToken }
+func (p UnitStatePage) parts() ([]UnitState, string) { return p.States, p.NextPageToken }
+func (p MachinePage) parts() ([]Machine, string)     { return p.Machines, p.NextPageToken }
 
 // do sends one request. While fleetd says that it will be able to answer soon,
 // it asks again until the time for a request is over.
@@ -277,32 +278,14 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte, out
 		return 0, err
 	}
 	defer resp.Body.Close()
-	switch out := out.(type) {
-	case nil:
-	case *[]byte: // as it is
-		*out, err = readAll(resp)
-	default:
-		err = json.NewDecoder(resp.Body).Decode(out)
-	}
-	if err != nil {
-		return resp.StatusCode, fmt.Errorf("%s %s: reading the answer of %s: %w", method, path, c.opts.Endpoint, c.explain(ctx, err))
+	if out != nil {
+		if err := jsonv2.UnmarshalDecode(newDecoder(resp.Body), out); err != nil {
+			return resp.StatusCode, fmt.Errorf("%s %s: reading the answer of %s: %w", method, path, c.opts.Endpoint, c.explain(ctx, err))
+		}
 	}
 	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection can be used again
 	return resp.StatusCode, nil
 }
-
-// readAll reads a body, into a buffer of its size if that was said.
-func readAll(resp *http.Response) ([]byte, error) {
-	if resp.ContentLength <= 0 || resp.ContentLength > maxSaid {
-		return io.ReadAll(resp.Body)
-	}
-	body := make([]byte, resp.ContentLength)
-	_, err := io.ReadFull(resp.Body, body)
-	return body, err
-}
-
-// maxSaid is how large a body is believed to be before it is seen.
-const maxSaid = 64 << 20
 
 // send sends one request and turns an answer that is an error into one.
 func (c *Client) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {

@@ -75,7 +75,7 @@ func (c *Client) askFleet1(ctx context.Context, names []unit.Name, restarts map[
 	if len(names) == 1 {
 		filter.Unit = names[0]
 	}
-	reported, err := list[UnitState](ctx, c, "/state", "states", filter.query())
+	reported, err := list(ctx, c, "/state", filter.query(), UnitStatePage.parts)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (c *Client) askFleet1(ctx context.Context, names []unit.Name, restarts map[
 func (c *Client) namedUnits(ctx context.Context, names []unit.Name) (map[unit.Name]*Unit, error) {
 	out := make(map[unit.Name]*Unit, len(names))
 	if len(names) > pollEach {
-		all, err := list[Unit](ctx, c, "/units", "units", nil)
+		all, err := list(ctx, c, "/units", nil, UnitPage.parts)
 		for i := range all {
 			all[i].complete()
 			out[all[i].Name] = &all[i]

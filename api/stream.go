@@ -1,12 +1,12 @@
 package api
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // readStream passes the objects of a stream on, one a line. It returns only with
@@ -19,10 +19,10 @@ func readStream[T any](ctx context.Context, resp *http.Response, fn func(T) erro
 	var silent atomic.Bool
 	timer := time.AfterFunc(silence, func() { silent.Store(true); resp.Body.Close() })
 	defer timer.Stop()
-	decoder := json.NewDecoder(bufio.NewReader(resp.Body))
+	decoder := newDecoder(resp.Body)
 	for {
 		var e T
-		if err := decoder.Decode(&e); err != nil {
+		if err := jsonv2.UnmarshalDecode(decoder, &e); err != nil {
 			if silent.Load() {
 				err = errSilent
 			}

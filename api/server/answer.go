@@ -25,10 +25,10 @@ func (s *Server) answer(w http.ResponseWriter, code int, v any) error {
 	if err != nil {
 		return err
 	}
-	return s.answerJSON(w, code, body)
+	return s.answerJSON(w, code, append(body, '\n'))
 }
 
-// answerJSON writes what is JSON already.
+// answerJSON writes what is JSON already, and a line.
 func (s *Server) answerJSON(w http.ResponseWriter, code int, body []byte) error {
 	done, ok := s.hold(len(body))
 	if !ok {
@@ -36,9 +36,9 @@ func (s *Server) answerJSON(w http.ResponseWriter, code int, body []byte) error 
 	}
 	defer done()
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
-	_, _ = w.Write(append(body, '\n')) // the client is gone: nobody to tell
+	_, _ = w.Write(body) // the client is gone: nobody to tell
 	return nil
 }
 

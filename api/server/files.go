@@ -1,9 +1,9 @@
 package server
 
 import (
+	"encoding/json"
 	"sync"
 
-	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/unit"
 )
 
@@ -25,9 +25,20 @@ type parsedFile struct {
 }
 
 func newParsedFile(f *unit.File) *parsedFile {
-	p := &parsedFile{File: f, written: f.WrittenOptions()}
-	p.asJSON, p.local = api.EncodeOptions(p.written), !f.MayBeGlobal()
-	return p
+	written := f.WrittenOptions()
+	return &parsedFile{File: f, written: written, asJSON: optionsJSON(written), local: !f.MayBeGlobal()}
+}
+
+// optionsJSON gives a unit file's options as JSON; nothing if there are none.
+func optionsJSON(options []unit.Option) []byte {
+	if len(options) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(options)
+	if err != nil {
+		panic(err) // they are strings
+	}
+	return text
 }
 
 func (f *fileCache) reset() {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"hash/crc32"
@@ -10,6 +11,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
 // cursor is what a nextPageToken says: the entry after which the next page
@@ -117,8 +122,10 @@ func after[K ~string](keys []K, key K) []K {
 // pageWriter writes a page of a list as it goes through it: the whole list at
 // once, as values and as JSON, would be a multiple of what is stored.
 type pageWriter struct {
-	body []byte
+	body bytes.Buffer
+	out  jsontext.Encoder
 	rows int
+	err  error // the first
 }
 
 // bodies are buffers of pages that have been sent.
@@ -128,25 +135,51 @@ var bodies = sync.Pool{New: func() any { return &pageWriter{} }}
 // more.
 func newPageWriter(field string) (p *pageWriter, free func()) {
 	p = bodies.Get().(*pageWriter)
-	p.rows = 0
-	p.body = append(append(append(p.body[:0], `{"`...), field...), `":[`...)
+	p.rows, p.err = 0, nil
+	p.body.Reset()
+	p.out.Reset(&p.body, asEncodingJSON)
+	p.tokens(jsontext.BeginObject, jsontext.String(field), jsontext.BeginArray)
 	return p, func() { bodies.Put(p) }
 }
 
-// row has the next row appended to the body.
-func (p *pageWriter) row(write func([]byte) []byte) {
-	if p.rows++; p.rows > 1 {
-		p.body = append(p.body, ',')
-	}
-	p.body = write(p.body)
+// row writes the next row, which is a pointer to what encoding/json would make one
+// of.
+func (p *pageWriter) row(v any) {
+	p.rows++
+	p.note(jsonv2.MarshalEncode(&p.out, v))
 }
 
 // end completes the page; next is where the one after begins, nil if there is
 // none.
 func (p *pageWriter) end(next *cursor, list listKind) {
-	p.body = append(p.body, ']')
+	p.tokens(jsontext.EndArray)
 	if next != nil {
-		p.body = append(append(append(p.body, `,"nextPageToken":"`...), next.token(list)...), '"')
+		p.tokens(jsontext.String("nextPageToken"), jsontext.String(next.token(list)))
 	}
-	p.body = append(p.body, '}')
+	p.tokens(jsontext.EndObject)
+}
+
+func (p *pageWriter) tokens(all ...jsontext.Token) {
+	for _, t := range all {
+		p.note(p.out.WriteToken(t))
+	}
+}
+
+func (p *pageWriter) note(err error) {
+	if p.err == nil {
+		p.err = err
+	}
+}
+
+// asEncodingJSON has rows written as encoding/json writes them, byte by byte. Its
+// successor takes JSON that is there already as it is, which encoding/json copies
+// and checks several times over.
+var asEncodingJSON = jsonv1.DefaultOptionsV1()
+
+// answerPage sends a page.
+func (s *Server) answerPage(w http.ResponseWriter, p *pageWriter) error {
+	if p.err != nil {
+		return p.err
+	}
+	return s.answerJSON(w, http.StatusOK, p.body.Bytes())
 }

@@ -30,7 +30,7 @@ func (s *Server) listStates(w http.ResponseWriter, r *http.Request, _ string) er
 	out, free := newPageWriter("states")
 	defer free()
 	s.cache.statePage(out, page, onlyUnit, onlyMachine)
-	return s.answerJSON(w, http.StatusOK, out.body)
+	return s.answerPage(w, out)
 }
 
 // statePage writes a page of the states of a unit and of a machine, or of all if
@@ -45,6 +45,7 @@ func (c *cache) statePage(out *pageWriter, page page, onlyUnit unit.Name, onlyMa
 	from := unit.Name(page.After)
 	begin, _ := slices.BinarySearch(names, from)
 	var last cursor
+	var row api.UnitState
 	for _, name := range names[begin:] {
 		if _, there := c.view.Units[name]; !there && onlyUnit == "" {
 			continue
@@ -58,8 +59,8 @@ func (c *cache) statePage(out *pageWriter, page page, onlyUnit unit.Name, onlyMa
 				out.end(&last, stateList)
 				return
 			}
-			row := c.stateWire(name, on)
-			out.row(row.AppendJSON)
+			row = c.stateWire(name, on)
+			out.row(&row)
 			last = cursor{After: string(name), Machine: string(id)}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/unit"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) error {
@@ -21,13 +22,14 @@ func (s *Server) listUnits(w http.ResponseWriter, r *http.Request, _ string) err
 	out, free := newPageWriter("units")
 	defer free()
 	s.cache.unitPage(out, page)
-	return s.answerJSON(w, http.StatusOK, out.body)
+	return s.answerPage(w, out)
 }
 
 // unitPage writes a page.
 func (c *cache) unitPage(out *pageWriter, page page) {
 	defer c.lockSorted().RUnlock()
 	var last unit.Name
+	var row unitRow
 	size := 0
 	for _, name := range after(c.names, unit.Name(page.After)) {
 		u, visible := c.unit(name)
@@ -39,16 +41,33 @@ func (c *cache) unitPage(out *pageWriter, page page) {
 			out.end(&cursor{After: string(last)}, unitList)
 			return
 		}
-		out.row(func(b []byte) []byte { return c.appendUnit(b, name) })
+		row = c.unitRow(name)
+		out.row(&row)
 		last = name
 	}
 	out.end(nil, unitList)
 }
 
-// appendUnit appends a unit's row as JSON. The cache's lock must be held.
-func (c *cache) appendUnit(b []byte, name unit.Name) []byte {
-	row := c.unitWire(name)
-	return row.AppendJSON(b, c.file(row.Hash).asJSON)
+// unitRow is an api.Unit as lists have it: without its text, and with its options
+// as JSON, made once for all units that have the file.
+type unitRow struct {
+	Name         unit.Name      `json:"name"`
+	Options      jsontext.Value `json:"options,omitempty"`
+	DesiredState unit.Target    `json:"desiredState,omitempty"`
+	CurrentState unit.Target    `json:"currentState,omitempty"`
+	MachineID    string         `json:"machineID,omitempty"`
+	PrimaryIP    string         `json:"primaryIP,omitempty"`
+	Hash         unit.Hash      `json:"hash,omitempty"`
+}
+
+func newUnitRow(u api.Unit, options jsontext.Value) unitRow {
+	return unitRow{u.Name, options, u.DesiredState, u.CurrentState, u.MachineID, u.PrimaryIP, u.Hash}
+}
+
+// unitRow gives a unit's row. The cache's lock must be held.
+func (c *cache) unitRow(name unit.Name) unitRow {
+	u := c.unitWire(name)
+	return newUnitRow(u, c.file(u.Hash).asJSON)
 }
 
 func (s *Server) getUnit(w http.ResponseWriter, r *http.Request, given string) error {

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"encoding/json"
+	"bytes"
 	"net/http"
 	"slices"
 	"strconv"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/registry/record"
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // listKind is one of the lists that can be watched. Rows of units have a unit
@@ -20,21 +21,6 @@ const (
 	stateList   listKind = "states"
 	machineList listKind = "machines"
 )
-
-// unitRow is a row of the units' list. Its options are those of its file, as JSON.
-type unitRow struct {
-	unit    api.Unit
-	options []byte
-}
-
-// AppendJSON is row's.
-func (u *unitRow) AppendJSON(b []byte) []byte { return u.unit.AppendJSON(b, u.options) }
-
-// machineRow is a row of the machines' list, as JSON: there are few.
-type machineRow []byte
-
-// AppendJSON is row's.
-func (m machineRow) AppendJSON(b []byte) []byte { return append(b, m...) }
 
 func newFeeds() map[listKind]*feed {
 	return map[listKind]*feed{
@@ -51,9 +37,8 @@ func newFeeds() map[listKind]*feed {
 				if _, visible := c.unit(k.Unit); !visible {
 					return nil
 				}
-				wire := c.unitWire(k.Unit)
-				wire.Options = nil // they are in the file's
-				return &unitRow{wire, c.file(wire.Hash).asJSON}
+				wire := c.unitRow(k.Unit)
+				return &wire
 			},
 		},
 		stateList: {
@@ -88,11 +73,8 @@ func newFeeds() map[listKind]*feed {
 				if _, there := c.view.Machines[k.Machine]; !there {
 					return nil
 				}
-				text, err := json.Marshal(c.machineWire(k.Machine))
-				if err != nil {
-					panic(err) // it is strings
-				}
-				return machineRow(text)
+				wire := c.machineWire(k.Machine)
+				return &wire
 			},
 		},
 	}
@@ -145,8 +127,8 @@ type listStream struct {
 	*lines
 	server  *Server
 	watch   *feedWatch
-	trouble string // as sent
-	text    []byte // to be written
+	trouble string       // as sent
+	text    bytes.Buffer // to be written
 }
 
 // run writes lines until the client or the server goes away.
@@ -210,13 +192,19 @@ func (st *listStream) tellNews() error {
 	return st.flush()
 }
 
-// tell appends a line, as encoding/json writes an api.ListEvent.
+// tell appends a line, and writes what there is if that is enough.
 func (st *listStream) tell(e told) error {
-	st.text = append(append(append(st.text, `{"type":"`...), e.kind...), `","object":`...)
-	if st.text = append(e.row.AppendJSON(st.text), "}\n"...); len(st.text) < linesAtOnce {
-		return nil
+	if err := st.append(e); err != nil || st.text.Len() < linesAtOnce {
+		return err
 	}
 	return st.writeOut()
+}
+
+func (st *listStream) append(e told) error {
+	if err := jsonv2.MarshalWrite(&st.text, &api.ListEvent[row]{Type: e.kind, Object: &e.row}, asEncodingJSON); err != nil {
+		return err
+	}
+	return st.text.WriteByte('\n')
 }
 
 // linesAtOnce is how many bytes of lines are written at a time, and some: as many
@@ -224,12 +212,11 @@ func (st *listStream) tell(e told) error {
 const linesAtOnce = 4 << 10
 
 func (st *listStream) writeOut() error {
-	text := st.text
-	st.text = st.text[:0]
-	if len(text) == 0 {
+	if st.text.Len() == 0 {
 		return nil
 	}
-	return st.writeText(text)
+	defer st.text.Reset()
+	return st.writeText(st.text.Bytes())
 }
 
 // touchLists tells the lists' watchers which rows a change may be about. The
