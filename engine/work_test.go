@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry"
@@ -62,7 +63,9 @@ func (l *told) note(changes []record.Change) {
 }
 
 // await waits until the machine was told of so many units.
-func (l *told) await(n int) {
+func (l *told) await(t *testing.T, n int) {
+	t.Helper()
+	patience := time.After(time.Minute)
 	for {
 		l.mu.Lock()
 		have := len(l.changes)
@@ -70,7 +73,11 @@ func (l *told) await(n int) {
 		if have >= n {
 			return
 		}
-		<-l.heard
+		select {
+		case <-l.heard:
+		case <-patience:
+			t.Fatalf("a machine was told of %d units of %d", have, n)
+		}
 	}
 }
 
@@ -106,7 +113,7 @@ func TestAPlacementWakesOneAgent(t *testing.T) {
 		}
 	}
 	for id, a := range agents {
-		a.await(5) // spread evenly
+		a.await(t, 5) // spread evenly
 		a.mu.Lock()
 		if a.updates != 5 || len(a.changes) != 5 {
 			t.Errorf("%s was woken %d times and told of %d units, want 5 of 25: %v", id, a.updates, len(a.changes), a.changes)
@@ -137,7 +144,7 @@ func TestAThousandPlacementsTakeFewTransactions(t *testing.T) {
 	b.engine("e", "")
 	b.await("all placements", func(v *record.View) bool { return len(v.Schedule) == units })
 	for id, a := range agents {
-		a.await(units / machines)
+		a.await(t, units/machines)
 		a.mu.Lock()
 		for name, n := range a.changes {
 			if n != 1 {

@@ -2,6 +2,8 @@ package planner
 
 import (
 	"fmt"
+	"math"
+	"runtime"
 	"testing"
 	"time"
 
@@ -235,6 +237,54 @@ func TestNothingChanged(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			if plan, did, updates := w.count(test.change); did != (work{}) || updates > 0 || len(plan.Decisions) > 0 {
 				t.Errorf("%+v, %d updates of classes, decisions: %v", did, updates, plan.Decisions)
+			}
+		})
+	}
+}
+
+// TestNothingAllocatesNothingOfItsSize: an event that changes nothing takes as much
+// memory in a large cluster as in a small one.
+func TestNothingAllocatesNothingOfItsSize(t *testing.T) {
+	shape := func(machines int) load.Shape {
+		return load.Shape{Templates: 40, Instances: machines / 4, Machines: machines, Globals: 1}
+	}
+	small, large := &worker{New(Config{}), t}, &worker{New(Config{}), t}
+	small.count(shape(40).Snapshot()...)
+	large.count(shape(2000).Snapshot()...)
+	// takes is how many bytes an event takes; others of this process may allocate meanwhile.
+	takes := func(w *worker, change record.Change) int {
+		least := math.MaxInt
+		changes := []record.Change{change}
+		for range 5 {
+			const events = 20
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range events {
+				w.Step(someTime, changes)
+			}
+			runtime.ReadMemStats(&after)
+			least = min(least, int(after.TotalAlloc-before.TotalAlloc)/events)
+		}
+		return least
+	}
+	for _, test := range []struct {
+		name   string
+		change func(w *worker) record.Change
+	}{
+		{"a state that differs in systemd's account", func(w *worker) record.Change {
+			s := w.jobs.get(load.Name(0, 0)).seats[0]
+			return record.StateChange{Key: s.key(), New: &record.State{Spec: *s.says, SystemdState: unit.SystemdState{Sub: "auto-restart"}}}
+		}},
+		{"the same machine", func(*worker) record.Change {
+			m := shape(40).Machine(3)
+			return record.MachineChange{ID: m.ID, New: &m}
+		}},
+		{"the same unit", func(*worker) record.Change { return shape(40).Instance(0, 0) }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			const more = 64 // a bit for each of 1,960 machines takes 245
+			if few, many := takes(small, test.change(small)), takes(large, test.change(large)); many > few+more {
+				t.Errorf("%d bytes on 2,000 machines, %d on 40", many, few)
 			}
 		})
 	}
