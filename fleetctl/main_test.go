@@ -149,6 +149,7 @@ func soonCommand(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func BenchmarkStart(b *testing.B) {
+	b.ReportAllocs()
 	c := servertest.New(b)
 	c.SetMachine(node("1", "one", nil))
 	endpoint := c.Serve(b, server.Options{})

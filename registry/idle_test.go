@@ -53,6 +53,7 @@ func TestIdleWritesNothing(t *testing.T) {
 }
 
 func BenchmarkCommitPlacements(b *testing.B) {
+	b.ReportAllocs()
 	r, _ := fresh(b)
 	l := leading(b, r)
 	const n = 1000
@@ -71,6 +72,7 @@ func BenchmarkCommitPlacements(b *testing.B) {
 }
 
 func BenchmarkSubmitUnit(b *testing.B) {
+	b.ReportAllocs()
 	r, _ := fresh(b)
 	began, n := time.Now(), 0
 	for b.Loop() {
