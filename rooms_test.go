@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"discovery/server":      {"discovery", "discovery/token"},
 	"fleetctl/ssh":          {},
 	"fleetctl":              {"unit", "api", "fleetctl/ssh"},
-	"fleetd/config":         {"machine", "registry"},
+	"fleetd/config":         {"unit", "machine", "registry"},
 	"fleetd/manager":        {},
 	"fleetd/member":         {"discovery", "discovery/token", "fleetd/durable", "fleetd/peers"},
 	"fleetd/durable":        {},

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fleet-project/fleet/unit"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -41,7 +42,7 @@ func nearestFlag(cmd *cobra.Command, given string) string {
 			known = append(known, f.Name)
 		}
 	})
-	return nearest(given, known)
+	return unit.Closest(given, known)
 }
 
 // exits is the annotation by which a command's reference says how it exits,
@@ -96,7 +97,7 @@ func unknownCommand(root *cobra.Command, given string) error {
 			completions = append(completions, sub.Name())
 		}
 	}
-	near := nearest(given, known)
+	near := unit.Closest(given, known)
 	if len(completions) == 1 { // and of a command that is hidden, too
 		near = completions[0]
 	}
@@ -107,36 +108,4 @@ func unknownCommand(root *cobra.Command, given string) error {
 		msg += ": did you mean " + near + "?"
 	}
 	return usagef("%s\nRun 'fleetctl help' for all commands.", msg)
-}
-
-// nearest gives the word that is most like the one given, or "" if none is.
-func nearest(given string, known []string) string {
-	best, distance := "", max(len(given)/2, 1)+1
-	for _, k := range known {
-		if d := editDistance(given, k); d < distance {
-			best, distance = k, d
-		}
-	}
-	return best
-}
-
-// editDistance is how many letters must be put in, taken out or changed.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			change := diagonal
-			if a[i-1] != b[j-1] {
-				change++
-			}
-			diagonal = row[j]
-			row[j] = min(change, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/fleet-project/fleet/unit"
 )
 
 // read takes fleet.conf's text as fleet 1.0 did: key=value lines without
@@ -76,32 +78,15 @@ func unquote(v string) (value string, cut bool, err error) {
 	return value, value == v[:at] && at > 0, nil
 }
 
-// didYouMean offers the known key that differs only in dashes, case or one
-// letter.
+// didYouMean offers the known key that is most like an unknown one, in which dashes
+// may stand for underscores.
 func didYouMean(key string) string {
-	plain := strings.ReplaceAll(key, "-", "_")
+	var known []string
 	for _, k := range keys() {
-		if k.name == plain || oneEdit(k.name, plain) {
-			return "; did you mean " + k.name + "?"
-		}
+		known = append(known, k.name)
+	}
+	if near := unit.Closest(strings.ReplaceAll(key, "-", "_"), known); near != "" {
+		return "; did you mean " + near + "?"
 	}
 	return ""
-}
-
-// oneEdit reports whether one letter added, left out or changed makes a b.
-func oneEdit(a, b string) bool {
-	if len(a) < len(b) {
-		a, b = b, a
-	}
-	if len(a)-len(b) > 1 {
-		return false
-	}
-	i := 0
-	for i < len(b) && a[i] == b[i] {
-		i++
-	}
-	if len(a) == len(b) {
-		return i < len(a) && a[i+1:] == b[i+1:]
-	}
-	return a[i+1:] == b[i:]
 }
