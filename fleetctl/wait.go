@@ -31,6 +31,7 @@ type wait struct {
 	goesOn string
 
 	pending  []*step
+	company  bool                    // it waits, or waited, for several
 	settling map[unit.Name]time.Time // since when nothing changed
 	began    map[unit.Name]bool      // systemd was seen to start it
 	unseen   map[unit.Name]time.Time // since when the change asked for isn't seen
@@ -46,6 +47,7 @@ func (w *wait) run(ctx context.Context, steps []*step) error {
 			w.pending = append(w.pending, st)
 		}
 	}
+	w.company = len(w.pending) > 1
 	w.settling, w.began, w.told = map[unit.Name]time.Time{}, map[unit.Name]bool{}, map[unit.Name]string{}
 	w.unseen, w.stranded = map[unit.Name]time.Time{}, map[unit.Name]time.Time{}
 	w.line = newStatusLine(w.cli.stderr)
@@ -185,9 +187,9 @@ func (w *wait) tell(e api.Event) {
 	delete(w.settling, e.Status.Unit)
 }
 
-// companyTime is for how long nothing is said of a unit without a place while
-// others of the same command are on their way: it may follow one of them, as
-// sidekicks do, and then has a place in a moment.
+// companyTime is for how long nothing is said of a unit without a place that isn't
+// its command's only one: it may follow one of the others, as sidekicks do, and then
+// has a place in a moment, though that one is there already.
 const companyTime = 500 * time.Millisecond
 
 // explain says why units have no place, once for each reason, and returns when to
@@ -205,7 +207,7 @@ func (w *wait) explain() (again time.Duration) {
 			since = time.Now()
 			w.stranded[st.name] = since
 		}
-		if rest := companyTime - time.Since(since); len(w.pending) > 1 && rest > 0 {
+		if rest := companyTime - time.Since(since); w.company && rest > 0 {
 			again = min(again, rest)
 			continue
 		}
