@@ -99,7 +99,7 @@ func TestClosest(t *testing.T) {
 			t.Errorf("Closest(%q) = %q, want %q", c.in, got, c.want)
 		}
 	}
-	if got := Closest("strat", []string{"stop", "start"}); got != "start" {
+	if got := Closest("lits", []string{"last", "list"}); got != "list" {
 		t.Errorf("two letters that are swapped in a short word: %q", got)
 	}
 }
