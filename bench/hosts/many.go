@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -47,6 +48,14 @@ func caseMany(ctx context.Context, b *bench) error {
 				return err
 			}
 			fleet[verb] = append(fleet[verb], took)
+			// It was waited for, so it is done.
+			want := 0
+			if verb == "start" {
+				want = perHost * len(b.Hosts)
+			}
+			if n, err := b.active(ctx, "many@*"); err != nil || n != want {
+				return errors.Join(err, fmt.Errorf("after fleetctl %s, %d units are active, not %d", verb, n, want))
+			}
 		}
 	}
 	for _, verb := range verbs {

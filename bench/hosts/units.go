@@ -40,3 +40,15 @@ func (b *bench) destroyAll(ctx context.Context) error {
 	_, err = b.Fleetctl(ctx, append([]string{"destroy"}, strings.Fields(left)...)...)
 	return err
 }
+
+// active is how many units of a name are active on all hosts, as systemd says.
+func (b *bench) active(ctx context.Context, pattern string) (n int, err error) {
+	for _, h := range b.Hosts {
+		units, err := activeSince(ctx, h, pattern)
+		if err != nil {
+			return 0, err
+		}
+		n += len(units)
+	}
+	return n, nil
+}
