@@ -178,6 +178,16 @@ func TestPagesOfManyWhileOthersComeAndGo(t *testing.T) {
 	if err := filling.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	// A server that has yet to hear of all that says so, after a while: ask again.
+	for began := time.Now(); ; {
+		_, _, err := units.entries(t.Context(), r, "units?limit=1")
+		if err == nil {
+			break
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatal(err)
+		}
+	}
 
 	etcd := r.etcd.Client(t)
 
