@@ -256,6 +256,48 @@ func TestEngineGoesOnAfterEtcdOutage(t *testing.T) {
 	b.await("x where it was", placed("x.service", "m", unit.TargetLaunched))
 }
 
+// A leader that is cut off from etcd while it writes can't know what will become of
+// that. Before it reads what there is, it makes sure that nothing comes later.
+func TestLeaderThatWasNotAnsweredBeginsAnew(t *testing.T) {
+	b := newBench(t)
+	link := b.etcd.Link(t)
+	opts := b.options("e", "")
+	opts.Registry = b.registryAt(link.Endpoints())
+	b.run(New(opts))
+	b.machine("m")
+	b.submit("busy.service", unit.TargetLaunched)
+	users := b.registry()
+	ctx, cancel := context.WithCancel(t.Context())
+	var busy sync.WaitGroup
+	busy.Go(func() { // so that the leader writes all the time
+		for ctx.Err() == nil {
+			_, _ = users.RestartUnit(ctx, "busy.service")
+		}
+	})
+	defer busy.Wait()
+	defer cancel()
+	anew := func() bool {
+		for _, key := range b.etcd.All(t, b.prefix+"leader/") {
+			if key.Modified > key.Created {
+				return true
+			}
+		}
+		return false
+	}
+	for i := 0; !anew(); i++ {
+		if i == 20 {
+			t.Fatal("its writes were cut off again and again, and it went on as if it knew what had become of them")
+		}
+		name := unit.Name(fmt.Sprintf("before%d.service", i))
+		b.submit(name, unit.TargetLaunched)
+		b.await("the leader writing", placed(name, "m", unit.TargetLaunched))
+		link.Cut()
+		link.Mend()
+	}
+	b.submit("after.service", unit.TargetLaunched)
+	b.await("the leader going on", placed("after.service", "m", unit.TargetLaunched))
+}
+
 // The leader doesn't hear of the loss but from a snapshot. It has seen the
 // machine, so it knows better than to give it agent_ttl to come back.
 func TestMachineLostBetweenWatchesMovesAtOnce(t *testing.T) {

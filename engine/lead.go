@@ -56,6 +56,26 @@ func (e *Engine) lead(ctx context.Context, lead *registry.Leadership, census *ce
 		case !errors.Is(err, errResnapshot):
 			e.log.WithError(err).Warn("nobody knows what was written: starting over from a snapshot")
 			pause(ctx, retryPause)
+			if err := l.anew(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// anew sees to it that nothing of what was written before happens any more: the
+// snapshot that comes next must be what there is.
+func (l *leader) anew(ctx context.Context) error {
+	for {
+		err := l.lead.Anew(ctx)
+		if err == nil || ctx.Err() != nil || errors.Is(err, registry.ErrDeposed) {
+			return err
+		}
+		select {
+		case <-l.lead.Done():
+			return registry.ErrDeposed
+		default:
+			pause(ctx, retryPause)
 		}
 	}
 }

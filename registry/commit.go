@@ -85,8 +85,9 @@ func (l *Leadership) RestoreFile(h unit.Hash, text []byte) Write {
 // Commit writes, in as few transactions as etcd's limits allow, each fenced,
 // stage by stage. The transactions of a stage are on their way at the same
 // time: no key may be written twice in one commit. ErrDeposed says that another
-// engine leads by now: what remains was not written. After any error the caller
-// knows nothing for sure and starts over from a snapshot.
+// engine leads by now: what remains was not written. After any other error the
+// caller knows nothing for sure: it makes that void (Anew) and starts over from a
+// snapshot.
 func (l *Leadership) Commit(ctx context.Context, writes []Write) error {
 	if l.r.fewOps.Load() {
 		return l.commit(ctx, writes, maxOps)
@@ -168,7 +169,7 @@ func (l *Leadership) pipeline(ctx context.Context, txns []Write) error {
 }
 
 func (l *Leadership) write(ctx context.Context, w Write) error {
-	resp, err := l.r.txn(ctx, []clientv3.Cmp{l.fence()}, w.ops)
+	resp, err := l.r.txn(ctx, l.fence(), w.ops)
 	if err != nil {
 		return fmt.Errorf("etcd did not confirm the leader's write: %w", err)
 	}

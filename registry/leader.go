@@ -23,6 +23,7 @@ type Leadership struct {
 	session  *concurrency.Session
 	election *concurrency.Election
 	release  context.CancelFunc // what the session holds of the client
+	version  int64              // of the leader's key, that the writes compare
 }
 
 // Campaign waits until this machine's engine leads. The lead is lost when its
@@ -44,7 +45,7 @@ func (r *Registry) Campaign(ctx context.Context, id machine.ID, ttl time.Duratio
 		release()
 		return nil, fmt.Errorf("keeping the lease to lead on: %w", err)
 	}
-	l := &Leadership{r: r, session: session, election: concurrency.NewElection(session, r.keys.leader()), release: release}
+	l := &Leadership{r: r, session: session, election: concurrency.NewElection(session, r.keys.leader()), release: release, version: 1}
 	if err := l.campaign(ctx, id); err != nil {
 		// The session's state is unknown after an error: drop the whole of it.
 		if err := l.close(ctx); err != nil {
@@ -115,7 +116,31 @@ func (l *Leadership) close(ctx context.Context) error {
 	return l.r.revoke(ctx, l.session.Lease())
 }
 
-// fence is true only while this turn as leader lasts.
-func (l *Leadership) fence() clientv3.Cmp {
+// Anew makes void what this turn has written and was not told of: nothing of it
+// happens any more once Anew has returned. A write that was given up may still be on
+// its way, on a slow disk or in a member that is cut off, and what is decided
+// meanwhile, on a snapshot without it, may be the opposite.
+func (l *Leadership) Anew(ctx context.Context) error {
+	key := l.election.Key()
+	resp, err := l.r.txn(ctx, []clientv3.Cmp{l.elected()}, []clientv3.Op{
+		clientv3.OpPut(key, "", clientv3.WithIgnoreValue(), clientv3.WithIgnoreLease()), clientv3.OpGet(key),
+	})
+	if err != nil {
+		return fmt.Errorf("etcd did not confirm that earlier writes are void: %w", err)
+	}
+	if !resp.Succeeded {
+		return ErrDeposed
+	}
+	l.version = resp.Responses[1].GetResponseRange().Kvs[0].Version
+	return nil
+}
+
+// elected is true only while this turn as leader lasts.
+func (l *Leadership) elected() clientv3.Cmp {
 	return clientv3.Compare(clientv3.CreateRevision(l.election.Key()), "=", l.election.Rev())
+}
+
+// fence is true only while this turn lasts and has not begun anew.
+func (l *Leadership) fence() []clientv3.Cmp {
+	return []clientv3.Cmp{l.elected(), clientv3.Compare(clientv3.Version(l.election.Key()), "=", l.version)}
 }

@@ -124,6 +124,28 @@ func TestADeposedLeaderChangesNothing(t *testing.T) {
 	}
 }
 
+// A write that was given up may still be on its way. Once its leader has begun anew,
+// it changes nothing, though the same one leads.
+func TestWhatWasGivenUpIsVoid(t *testing.T) {
+	r, s := fresh(t)
+	l := leading(t, r)
+	w := l.PutPlacement(place("a.service"))
+	late := l.fence()
+	for range 2 {
+		ok(t, l.Anew(t.Context()))
+		resp := must(r.txn(t.Context(), late, w.ops))(t)
+		if _, there := s.Get(t, r.keys.placement(record.Key{Machine: "m", Unit: "a.service"})); resp.Succeeded || there {
+			t.Fatal("it was written after all")
+		}
+		late = l.fence()
+	}
+	ok(t, l.Commit(t.Context(), []Write{w}))
+	ok(t, l.Resign(t.Context()))
+	if err := l.Anew(t.Context()); !errors.Is(err, ErrDeposed) {
+		t.Errorf("deposed, it begins anew: %v", err)
+	}
+}
+
 func TestCampaignEnds(t *testing.T) {
 	r, s := fresh(t)
 	leading(t, r)
