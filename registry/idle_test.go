@@ -25,6 +25,9 @@ func TestIdleWritesNothing(t *testing.T) {
 	put(t, p, "a.service", state(unit.TargetLaunched))
 	ok(t, l.Commit(t.Context(), []Write{l.PutPlacement(place("a.service"))}))
 	f.wait(t, "all is told", func(v *record.View) bool { return len(v.Machines)+len(v.States)+len(v.Schedule) == 3 })
+	eventually(t, "all to have been read: by who joins, who follows, and who guards the host's own keys", func() bool {
+		return count("fleet_registry_operation_count_total", opGetAll) == 3
+	})
 	rev, updates := s.Revision(t), len(f.all())
 	asked := map[string]float64{}
 	for _, op := range []string{opGet, opSet, opGetAll, opGrant, opRevoke, opRemaining} {
