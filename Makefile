@@ -95,11 +95,11 @@ docs: ## what is made of the commands themselves: docs/fleetctl.md, dist/man, di
 	go test -count=1 -run 'TestReferenceIsCurrent|TestManPagesAreCurrent' ./fleetctl ./fleetd -update
 
 # What make bench runs, in this order. Each part writes what it measured there.
-BENCHES := planner swarmkit fleetctl cluster hosts go
+BENCHES := planner swarmkit fleetctl cluster crowd hosts go
 BENCH_OUT := dist/out/bench
 
 .PHONY: bench
-bench: packages ## speed, beside floors and peers of the same run: one table (as root, up to 40 minutes)
+bench: packages ## speed, beside floors and peers of the same run: one table (as root, 15 to 40 minutes)
 	@bench/run $(BENCH_OUT) $(BENCHES)
 
 .PHONY: bench-docs
@@ -122,6 +122,10 @@ bench-fleetctl: build ## the shipped fleetctl: its start, and a list of 100 unit
 .PHONY: bench-cluster
 bench-cluster: build ## a real etcd, the real engine and API, a thousand simulated agents
 	go run ./bench/cluster -out $(BENCH_OUT)/cluster.json
+
+.PHONY: bench-crowd
+bench-crowd: build ## the same with five thousand agents
+	go run ./bench/cluster -agents 5000 -out $(BENCH_OUT)/crowd.json
 
 .PHONY: bench-hosts
 bench-hosts: packages ## start, stop, failover and idleness on three real hosts (as root)
