@@ -94,8 +94,8 @@ var fleet1Session = []fleet1Step{
 }
 
 // fleet1GaveUp is in what fleet 1.0's fleetctl says of a start that its own fleetd
-// took longer for than the two seconds that it waits. It is no answer to compare
-// with: the unit starts a moment later.
+// takes longer to tell of than the two seconds that it waits: usually it takes one
+// or two. What it says of a start in time is what this fleet is held against.
 const fleet1GaveUp = "Failed to find an active unit a.service within 2s"
 
 // fleet 1.0's fleetctl says the same to this fleet as to fleet 1.0, over the
@@ -106,10 +106,10 @@ func TestFleetctl1_0(t *testing.T) {
 	tcp := "http://" + w.Hosts[0].IP() + ":8320"
 	var there, here, far []string
 	var all sync.WaitGroup
-	all.Go(func() { there = playFleet1(t.Context(), old.Cluster, "unix:///var/run/fleet.sock") })
+	all.Go(func() { there = playFleet1(t.Context(), old.Cluster, "unix:///var/run/fleet.sock", true) })
 	all.Go(func() {
-		here = playFleet1(t.Context(), w.Cluster, "unix:///var/run/fleet.sock")
-		far = playFleet1(t.Context(), w.Cluster, tcp)
+		here = playFleet1(t.Context(), w.Cluster, "unix:///var/run/fleet.sock", false)
+		far = playFleet1(t.Context(), w.Cluster, tcp, false)
 	})
 	all.Wait()
 	for i, step := range fleet1Session {
@@ -122,12 +122,6 @@ func TestFleetctl1_0(t *testing.T) {
 		if step.here != "" {
 			if !regexp.MustCompile(step.here).MatchString(here[i]) || !regexp.MustCompile(step.there).MatchString(there[i]) {
 				t.Errorf("fleetctl %s: fleet 1.0 answers\n%s\nand this fleet\n%s", step.args, there[i], here[i])
-			}
-			continue
-		}
-		if strings.Contains(there[i], fleet1GaveUp) {
-			if !strings.Contains(here[i], " launched") || strings.Contains(here[i], "[exit") {
-				t.Errorf("fleetctl %s: this fleet answers\n%s", step.args, here[i])
 			}
 			continue
 		}
@@ -208,8 +202,9 @@ func (w *world) listenTCP(port string) {
 }
 
 // playFleet1 runs the session on a cluster's first host and gives what each
-// step said, comparably; it ends early with what went wrong.
-func playFleet1(ctx context.Context, c *cluster.Cluster, endpoint string) (said []string) {
+// step said, comparably; it ends early with what went wrong. The peer, fleet 1.0
+// itself, is asked again where it was too slow for its own fleetctl.
+func playFleet1(ctx context.Context, c *cluster.Cluster, endpoint string, peer bool) (said []string) {
 	h := c.Hosts[0]
 	if err := h.WriteFiles(ctx, fleet1Files()); err != nil {
 		return []string{err.Error()}
@@ -224,7 +219,12 @@ func playFleet1(ctx context.Context, c *cluster.Cluster, endpoint string) (said 
 				return append(said, err.Error())
 			}
 		}
-		said = append(said, fleet1Comparable(fleet1Says(ctx, h, endpoint, step.args), c, step.unplaced))
+		out := fleet1Says(ctx, h, endpoint, step.args)
+		if peer && strings.Contains(out, fleet1GaveUp) {
+			fleet1Says(ctx, h, endpoint, "stop a")
+			out = fleet1Says(ctx, h, endpoint, step.args)
+		}
+		said = append(said, fleet1Comparable(out, c, step.unplaced))
 	}
 	return said
 }
