@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"registry/etcdtest":     {},
 	"engine/planner":        {"unit", "machine", "registry/record"},
 	"engine":                {"unit", "machine", "registry", "registry/record", "engine/planner"},
+	"engine/simulation":     {"unit", "machine", "registry", "registry/record", "engine", "engine/planner", "agent", "agent/systemd"},
 	"agent/systemd":         {"unit", "machine"},
 	"agent":                 {"unit", "machine", "registry", "registry/record", "agent/systemd"},
 	"api":                   {"unit"},
