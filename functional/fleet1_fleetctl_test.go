@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/fleet-project/fleet/functional/cluster"
@@ -104,14 +103,11 @@ func TestFleetctl1_0(t *testing.T) {
 	w, old := useWithFleet1(t), useFleet1(t)
 	w.listenTCP("8320")
 	tcp := "http://" + w.Hosts[0].IP() + ":8320"
-	var there, here, far []string
-	var all sync.WaitGroup
-	all.Go(func() { there = playFleet1(t.Context(), old.Cluster, "unix:///var/run/fleet.sock", true) })
-	all.Go(func() {
-		here = playFleet1(t.Context(), w.Cluster, "unix:///var/run/fleet.sock", false)
-		far = playFleet1(t.Context(), w.Cluster, tcp, false)
-	})
-	all.Wait()
+	// One after the other: fleet 1.0 waits for itself by the clock, and is to have
+	// the processors to itself.
+	there := playFleet1(t.Context(), old.Cluster, "unix:///var/run/fleet.sock", true)
+	here := playFleet1(t.Context(), w.Cluster, "unix:///var/run/fleet.sock", false)
+	far := playFleet1(t.Context(), w.Cluster, tcp, false)
 	for i, step := range fleet1Session {
 		if i >= len(there) || i >= len(here) || i >= len(far) {
 			t.Fatalf("it went no further than: %v", last(there, here, far))
