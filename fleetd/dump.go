@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"time"
 
 	"github.com/fleet-project/fleet/agent"
@@ -24,6 +26,10 @@ const dumpTime = 5 * time.Second
 
 // dumpName is the file beside the units directory that holds the latest dump.
 const dumpName = "state-dump.json"
+
+// heapName is the file beside it that says what the memory is used for, for
+// `go tool pprof`: it holds no contents.
+const heapName = "state-dump.pprof"
 
 // stateDump is all that a fleetd knows of itself, without secrets.
 type stateDump struct {
@@ -51,8 +57,10 @@ type process struct {
 	PID        int       `json:"pid"`
 	Started    time.Time `json:"started"`
 	Goroutines int       `json:"goroutines"`
-	HeapBytes  uint64    `json:"heapBytes"`
-	Listening  []string  `json:"listening"`
+	// What is in use, without garbage.
+	HeapBytes   uint64   `json:"heapBytes"`
+	HeapObjects uint64   `json:"heapObjects"`
+	Listening   []string `json:"listening"`
 }
 
 // lease is what the host's keys in etcd live on.
@@ -70,8 +78,16 @@ type etcdHealth struct {
 
 // dump writes all that is known into a file: the journal cuts long lines.
 func (n *node) dump(ctx context.Context) {
-	path := filepath.Join(filepath.Dir(filepath.Clean(n.cfg.UnitsDirectory)), dumpName)
+	dir := filepath.Dir(filepath.Clean(n.cfg.UnitsDirectory))
+	path := filepath.Join(dir, dumpName)
+	var heap bytes.Buffer
 	text, err := json.MarshalIndent(n.state(ctx), "", "  ")
+	if err == nil {
+		err = pprof.WriteHeapProfile(&heap)
+	}
+	if err == nil {
+		err = replaceFile(filepath.Join(dir, heapName), heap.Bytes())
+	}
 	if err == nil {
 		err = replaceFile(path, append(text, '\n'))
 	}
@@ -86,13 +102,16 @@ func (n *node) dump(ctx context.Context) {
 func (n *node) state(ctx context.Context) stateDump {
 	ctx, cancel := context.WithTimeout(ctx, dumpTime)
 	defer cancel()
+	// Twice: what a pool holds outlives one. That takes milliseconds.
+	runtime.GC()
+	runtime.GC()
 	var heap runtime.MemStats
 	runtime.ReadMemStats(&heap)
 	d := stateDump{
 		Time: time.Now(), Status: n.status(), Cluster: n.known(), API: n.server.Report(),
 		Fleetd: process{
 			Version: version, Commit: commit, Go: runtime.Version(), PID: os.Getpid(), Started: n.began,
-			Goroutines: runtime.NumGoroutine(), HeapBytes: heap.HeapAlloc,
+			Goroutines: runtime.NumGoroutine(), HeapBytes: heap.HeapAlloc, HeapObjects: heap.HeapObjects,
 		},
 		Etcd: etcdHealth{Endpoints: n.registry.Endpoints(ctx)},
 	}

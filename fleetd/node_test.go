@@ -286,6 +286,13 @@ func TestStateDump(t *testing.T) {
 	case !strings.HasSuffix(sources["metadata"], "fleet.conf:6") || sources["agent_ttl"] != "30s default" || !strings.HasPrefix(sources["etcd_password"], "(hidden) "):
 		t.Errorf("%q", sources)
 	}
+	if d.Fleetd.HeapBytes == 0 || d.Fleetd.HeapObjects == 0 {
+		t.Errorf("%+v", d.Fleetd)
+	}
+	// A profile is a gzip file.
+	if heap, err := os.ReadFile(filepath.Join(filepath.Dir(path), "state-dump.pprof")); err != nil || !bytes.HasPrefix(heap, []byte{0x1f, 0x8b}) {
+		t.Errorf("%.9q, %v", heap, err)
+	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
 		t.Errorf("%q was left behind", left)
 	}
