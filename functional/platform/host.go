@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,8 @@ type Host struct {
 	mu      sync.Mutex // guards what follows
 	desc    hostDescription
 	execDir *os.File // the cgroup that commands start in
+
+	impaired atomic.Bool // packets are lost, or the link is slow
 
 	names sync.Mutex
 	told  string // the hosts' names and addresses that it has last been told

@@ -17,6 +17,7 @@ var tools = []struct{ file, pkg string }{
 	{"mmdebstrap", "mmdebstrap"},
 	{"ip", "iproute2"},
 	{"bridge", "iproute2"},
+	{"tc", "iproute2"},
 	{"nft", "nftables"},
 	{"nsenter", "util-linux"},
 	{"unshare", "util-linux"},

@@ -54,11 +54,16 @@ add chain inet fleet_cut out { type filter hook postrouting priority 500; }
 	return nil
 }
 
-// Rejoin ends every cut.
+// Rejoin ends every cut, and what else ails the host's network.
 func (h *Host) Rejoin(ctx context.Context) error {
 	// Adding first makes deleting succeed where there is no such table.
 	if err := h.nft(ctx, "add table inet fleet_cut\ndelete table inet fleet_cut\n"); err != nil {
 		return fmt.Errorf("rejoin %s: %w", h.desc.Name, err)
+	}
+	if h.impaired.Swap(false) {
+		if err := h.unimpair(ctx); err != nil {
+			return fmt.Errorf("rejoin %s: %w", h.desc.Name, err)
+		}
 	}
 	if err := h.platform.desc.Net.setPort(ctx, h.desc.Number, portForwarding); err != nil {
 		return fmt.Errorf("rejoin %s: %w", h.desc.Name, err)
