@@ -112,6 +112,8 @@ type Options struct {
 	// Dir keeps a record for each unit; empty: DefaultDir. What cluster the host
 	// belongs to is kept in the file "cluster" beside it.
 	Dir string
+	// Records keeps them elsewhere; nil: in Dir.
+	Records Records
 
 	Log     *logrus.Entry
 	Metrics prometheus.Registerer // nil: none
@@ -127,8 +129,10 @@ type Agent struct {
 	log     *logrus.Entry
 	clock   Clock
 	sys     Systemd
-	store   store
-	metrics metrics
+	boot    machine.BootID
+	records Records
+	metrics *metrics
+	driver  driver
 
 	events  chan func(now time.Time) // run by the loop
 	stopped chan struct{}            // the loop has ended
@@ -173,8 +177,21 @@ type Agent struct {
 
 // New makes an agent. It does nothing before Run.
 func New(opts Options) *Agent {
-	if opts.Dir == "" {
-		opts.Dir = DefaultDir
+	a := assemble(opts)
+	a.events = make(chan func(time.Time), drain)
+	a.stopped = make(chan struct{})
+	a.driver = goroutines{a}
+	return a
+}
+
+// assemble makes an agent that nobody drives yet.
+func assemble(opts Options) *Agent {
+	m := opts.Machine()
+	if opts.Records == nil {
+		if opts.Dir == "" {
+			opts.Dir = DefaultDir
+		}
+		opts.Records = store{dir: opts.Dir, boot: m.BootID}
 	}
 	if opts.Clock == nil {
 		opts.Clock = realClock{}
@@ -185,17 +202,15 @@ func New(opts Options) *Agent {
 	if opts.Log == nil {
 		opts.Log = logrus.NewEntry(logrus.StandardLogger())
 	}
-	m := opts.Machine()
 	return &Agent{
 		opts:    opts,
 		id:      m.ID,
 		log:     opts.Log,
 		clock:   opts.Clock,
 		sys:     opts.Systemd,
-		store:   store{dir: opts.Dir, boot: m.BootID},
+		boot:    m.BootID,
+		records: opts.Records,
 		metrics: newMetrics(opts.Metrics),
-		events:  make(chan func(time.Time), drain),
-		stopped: make(chan struct{}),
 		slots:   make(chan struct{}, parallel),
 		pending: map[unit.Name]*record.State{},
 		health:  errNotYet,
@@ -240,18 +255,18 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // restore takes over the records of an earlier agent.
 func (a *Agent) restore(ctx context.Context) error {
-	known, err := a.store.cluster()
+	known, err := a.records.Cluster()
 	if err != nil {
 		return fmt.Errorf("reading which cluster this host belongs to: %w", err)
 	}
-	records, err := a.store.load(func(err error) { a.log.WithError(err).Error("a record of what an earlier fleetd did can't be read") })
+	records, err := a.records.Load(func(err error) { a.log.WithError(err).Error("a record of what an earlier fleetd did can't be read") })
 	if err != nil {
 		return err
 	}
 	records = append(records, a.inherit(ctx, records)...)
 	now := a.clock.Now()
 	a.started, a.compareAt = now, now.Add(compareEvery)
-	a.core = newCore(a.store.boot, a.checkCluster, known, a.logf)
+	a.core = newCore(a.boot, a.checkCluster, known, a.logf)
 	for i := range records {
 		r := &records[i]
 		if text, err := a.sys.Text(r.Name); err != nil || unit.HashOf(text) != r.Disk {
@@ -316,12 +331,7 @@ func (a *Agent) drain(now time.Time) {
 }
 
 // post has the loop run f; without effect once it has ended.
-func (a *Agent) post(f func(now time.Time)) {
-	select {
-	case a.events <- f:
-	case <-a.stopped:
-	}
-}
+func (a *Agent) post(f func(now time.Time)) { a.driver.post(f) }
 
 // take takes over what systemd has signalled.
 func (a *Agent) take() {
@@ -358,19 +368,21 @@ func (a *Agent) report() {
 		}
 	}
 	a.mu.Unlock()
-	a.metrics.suspended.Set(flag(a.core.lost(health)))
-	a.metrics.cutOff.Set(flag(a.core.reach != reachable))
-	a.metrics.pending.Set(float64(a.active))
+	a.metrics.told(a.core.lost(health), a.core.reach != reachable, a.active)
 	if changed {
 		a.metrics.counted(active)
 	}
-	if len(a.emptied) > 0 && a.core.empty() && len(a.pending) == 0 && !a.putting {
+	if len(a.emptied) > 0 && a.empty() {
 		for _, c := range a.emptied {
 			close(c)
 		}
 		a.emptied = nil
 	}
 }
+
+// empty reports whether nothing of fleet's is left on this host, and others have
+// been told.
+func (a *Agent) empty() bool { return a.core.empty() && len(a.pending) == 0 && !a.putting }
 
 // finish waits for all that Run has begun.
 func (a *Agent) finish(cancelOps func()) {

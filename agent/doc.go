@@ -4,7 +4,8 @@
 // The decisions are in a pure core without clock, I/O or goroutines (core.go,
 // decide.go, lastwords.go, publish.go): what is known goes in, actions and
 // states to publish come out. A loop around it (agent.go) owns the core and does what it says,
-// one operation per unit at a time.
+// one operation per unit at a time. What would have the loop wait is left to a
+// driver (driver.go): goroutines, or in a simulation its one own (stepper.go).
 //
 // What it has done to a unit it writes down in a file per unit (store.go), on a
 // file system that a reboot wipes. An agent that starts finds there what an

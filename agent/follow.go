@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"time"
 
 	"github.com/fleet-project/fleet/registry"
@@ -11,7 +10,7 @@ import (
 
 // follower is one following of the schedule; a later one replaces it.
 type follower struct {
-	cancel context.CancelFunc
+	cancel func()
 	// then is run after the first snapshot has been taken over.
 	then func()
 }
@@ -22,34 +21,15 @@ func (a *Agent) followAnew(then func()) {
 	if a.follower != nil {
 		a.follower.cancel()
 	}
-	ctx, cancel := context.WithCancel(a.life)
-	f := &follower{cancel: cancel, then: then}
-	a.follower = f
-	a.waits.Go(func() {
-		defer cancel()
-		for {
-			err := a.opts.Registry.FollowMachine(ctx, a.id, func(u registry.Update) error {
-				a.updated(ctx, f, u)
-				return ctx.Err()
-			})
-			if ctx.Err() != nil {
-				return
-			}
-			a.log.WithError(err).Error("following the schedule ended; starting over")
-			select {
-			case <-ctx.Done():
-				return
-			case <-a.clock.After(retryAfter):
-			}
-		}
-	})
+	a.follower = &follower{then: then}
+	a.follower.cancel = a.driver.follow(a.follower)
 }
 
-// updated passes a part of the schedule on to the loop. The view is the
-// caller's, so what is needed of it is copied.
-func (a *Agent) updated(ctx context.Context, f *follower, u registry.Update) {
+// updated gives what the loop is to do about a part of the schedule; nil if
+// nothing. The view is the caller's, so what is needed of it is copied.
+func (a *Agent) updated(f *follower, u registry.Update) func(now time.Time) {
 	if !u.Reset && len(u.Changes) == 0 {
-		return
+		return nil
 	}
 	changes := map[unit.Name]*record.Spec{}
 	reported := map[unit.Name]record.State{}
@@ -78,15 +58,13 @@ func (a *Agent) updated(ctx context.Context, f *follower, u registry.Update) {
 		}
 	}
 	if !relevant {
-		return // our own states, mostly
+		return nil // our own states, mostly
 	}
 	if cluster != nil {
 		own := *cluster
 		cluster = &own
 	}
-	select {
-	case <-ctx.Done():
-	case a.events <- func(time.Time) {
+	return func(time.Time) {
 		if a.follower != f {
 			return
 		}
@@ -98,6 +76,5 @@ func (a *Agent) updated(ctx context.Context, f *follower, u registry.Update) {
 				f.then = nil
 			}
 		}
-	}:
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -51,9 +50,11 @@ func Abandon(ctx context.Context, opts Options) error {
 }
 
 // newGuard makes an agent that follows nobody, and so is told to do nothing.
-func newGuard(opts Options) *Agent {
+func newGuard(opts Options) *Agent { return guarding(opts, New) }
+
+func guarding(opts Options, make func(Options) *Agent) *Agent {
 	opts.Registry, opts.Metrics = nil, nil
-	a := New(opts)
+	a := make(opts)
 	a.opts.Presence = formerLease(a.formerRenewal())
 	return a
 }
@@ -68,15 +69,6 @@ func (formerLease) PutStates(context.Context, map[unit.Name]*record.State) error
 	return nil
 }
 
-func (s store) leasePath() string { return filepath.Join(filepath.Dir(filepath.Clean(s.dir)), "lease") }
-
-// lease is what is written down of a lease's renewal. The clock is the host's
-// uptime: nobody sets it.
-type lease struct {
-	Boot    machine.BootID `json:"boot"`
-	Renewed time.Duration  `json:"renewed"` // nanoseconds since boot
-}
-
 // noteRenewal writes down that the lease was renewed.
 func (a *Agent) noteRenewal(now, renewed time.Time) {
 	if a.opts.Registry == nil || renewed.IsZero() || renewed.Equal(a.noted) {
@@ -84,7 +76,7 @@ func (a *Agent) noteRenewal(now, renewed time.Time) {
 	}
 	up, err := a.opts.Uptime()
 	if err == nil {
-		err = writeJSON(a.store.leasePath(), lease{Boot: a.store.boot, Renewed: up - now.Sub(renewed)})
+		err = a.records.SaveRenewal(up - now.Sub(renewed))
 	}
 	if err != nil {
 		a.log.WithError(err).Error("can't write down when the lease was renewed: a fleetd that starts while the host is cut off will not know")
@@ -95,15 +87,15 @@ func (a *Agent) noteRenewal(now, renewed time.Time) {
 // formerRenewal tells when an earlier fleetd's lease was renewed; zero if
 // nobody knows.
 func (a *Agent) formerRenewal() time.Time {
-	l, err := readJSON[lease](a.store.leasePath())
-	if err != nil || l.Boot != a.store.boot {
+	renewed, known := a.records.Renewal()
+	if !known {
 		return time.Time{}
 	}
 	up, err := a.opts.Uptime()
 	if err != nil {
 		return time.Time{}
 	}
-	return a.clock.Now().Add(l.Renewed - up)
+	return a.clock.Now().Add(renewed - up)
 }
 
 // uptime reads /proc/uptime, which counts the time asleep too.

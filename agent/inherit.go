@@ -17,7 +17,7 @@ import (
 // unit of that name, the engine keeps it where it is. have are the records that
 // there are.
 func (a *Agent) inherit(ctx context.Context, have []Record) []Record {
-	entries, err := os.ReadDir(a.store.dir)
+	entries, err := os.ReadDir(a.opts.Dir)
 	if err != nil || a.opts.Registry == nil { // nothing there, or only guarding
 		return nil
 	}
@@ -32,14 +32,14 @@ func (a *Agent) inherit(ctx context.Context, have []Record) []Record {
 		if err != nil || known[name] {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(a.store.dir, e.Name()))
+		text, err := os.ReadFile(filepath.Join(a.opts.Dir, e.Name()))
 		if err != nil {
 			continue
 		}
 		if linked, err := a.sys.Text(name); err != nil || !bytes.Equal(text, linked) {
 			continue // it was taken away, or is the host's by now
 		}
-		r := Record{Name: name, Boot: a.store.boot, Disk: unit.HashOf(text), Done: record.Spec{Target: unit.TargetLoaded, File: unit.HashOf(text)}}
+		r := Record{Name: name, Boot: a.boot, Disk: unit.HashOf(text), Done: record.Spec{Target: unit.TargetLoaded, File: unit.HashOf(text)}}
 		if f, err := unit.Parse(text); err == nil {
 			r.Enabled = f.HasInstall()
 		}
@@ -57,7 +57,7 @@ func (a *Agent) inherit(ctx context.Context, have []Record) []Record {
 		if s := states[found[i].Name]; s.Active != "inactive" {
 			found[i].Done.Target = unit.TargetLaunched
 		}
-		if err := a.store.save(&found[i]); err != nil {
+		if err := a.records.Save(&found[i]); err != nil {
 			a.log.WithError(err).Error("can't write down what fleet 1.0 has left")
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics of one agent.
+// metrics of one agent; nil counts nothing.
 type metrics struct {
 	operations *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
@@ -18,8 +18,11 @@ type metrics struct {
 	cutOff     prometheus.Gauge
 }
 
-func newMetrics(r prometheus.Registerer) metrics {
-	m := metrics{
+func newMetrics(r prometheus.Registerer) *metrics {
+	if r == nil {
+		return nil
+	}
+	m := &metrics{
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fleet_agent_operations_total",
 			Help: "Operations on this host's units, by verb and result (ok, error).",
@@ -55,9 +58,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 		m.operations.WithLabelValues(string(v), resultError)
 		m.durations.WithLabelValues(string(v))
 	}
-	if r != nil {
-		r.MustRegister(m.operations, m.durations, m.repairs, m.pending, m.units, m.suspended, m.cutOff)
-	}
+	r.MustRegister(m.operations, m.durations, m.repairs, m.pending, m.units, m.suspended, m.cutOff)
 	return m
 }
 
@@ -70,8 +71,28 @@ const (
 // activeOther stands for a state that systemd has not told.
 const activeOther = "other"
 
+// told says how the host is.
+func (m *metrics) told(suspended, cutOff bool, pending int) {
+	if m == nil {
+		return
+	}
+	m.suspended.Set(flag(suspended))
+	m.cutOff.Set(flag(cutOff))
+	m.pending.Set(float64(pending))
+}
+
+// repaired counts what the safety net has found.
+func (m *metrics) repaired() {
+	if m != nil {
+		m.repairs.Inc()
+	}
+}
+
 // counted says how many units are on this host.
-func (m metrics) counted(active map[string]int) {
+func (m *metrics) counted(active map[string]int) {
+	if m == nil {
+		return
+	}
 	for _, word := range unit.ActiveStates() {
 		m.units.WithLabelValues(word).Set(float64(active[word]))
 		delete(active, word)
@@ -92,7 +113,10 @@ func flag(b bool) float64 {
 }
 
 // operated counts n operations that took the time since start together.
-func (m metrics) operated(v verb, n, failed int, start time.Time) {
+func (m *metrics) operated(v verb, n, failed int, start time.Time) {
+	if m == nil {
+		return
+	}
 	m.operations.WithLabelValues(string(v), resultOK).Add(float64(n - failed))
 	m.operations.WithLabelValues(string(v), resultError).Add(float64(failed))
 	m.durations.WithLabelValues(string(v)).Observe(time.Since(start).Seconds())

@@ -176,7 +176,7 @@ func (a *Agent) differences(now time.Time, suspects, states map[unit.Name]system
 			found[name] = s
 			continue
 		}
-		a.metrics.repairs.Inc()
+		a.metrics.repaired()
 		a.log.WithField("unit", name).Warnf("the safety net found it %s (%s); nothing had told", s.Active, s.Sub)
 		a.core.observe(map[unit.Name]systemd.State{name: s})
 	}

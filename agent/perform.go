@@ -12,7 +12,7 @@ import (
 // perform sets in motion what the core has decided.
 func (a *Agent) perform(out output, now time.Time) {
 	if out.cluster != nil {
-		if err := a.store.saveCluster(out.cluster); err != nil {
+		if err := a.records.SaveCluster(out.cluster); err != nil {
 			a.log.WithError(err).Error("can't write down which cluster this host belongs to")
 		}
 	}
@@ -69,7 +69,7 @@ func (a *Agent) installNext() {
 // operate runs something that may go on a little after the loop's end.
 func (a *Agent) operate(f func()) {
 	a.active++
-	a.ops.Go(func() {
+	a.driver.operate(func() {
 		f()
 		a.post(func(time.Time) { a.active-- })
 	})
@@ -120,22 +120,16 @@ func (a *Agent) done(results ...result) {
 // await waits for a job's end.
 func (a *Agent) await(r result) {
 	a.awaited++
-	a.waits.Go(func() {
-		select {
-		case <-a.life.Done():
-		case ending := <-r.jobEnd: // empty if the connection broke
-			end := jobEnd{name: r.action.name, job: r.job, result: ending}
-			a.post(func(now time.Time) {
-				a.awaited--
-				if r.action.verb == doStop {
-					a.ends = append(a.ends, end)
-					return
-				}
-				a.take() // systemd tells the unit's new state before the job's end
-				a.ended = true
-				a.core.ended(now, end.name, end.job, end.result)
-			})
+	a.driver.await(r.jobEnd, func(now time.Time, ending string) { // empty if the connection broke
+		a.awaited--
+		end := jobEnd{name: r.action.name, job: r.job, result: ending}
+		if r.action.verb == doStop {
+			a.ends = append(a.ends, end)
+			return
 		}
+		a.take() // systemd tells the unit's new state before the job's end
+		a.ended = true
+		a.core.ended(now, end.name, end.job, end.result)
 	})
 }
 
@@ -168,7 +162,7 @@ func (a *Agent) do(ctx context.Context, act action) (r result) {
 		}
 	}
 	if r.err == nil && act.after != nil {
-		if err := a.store.save(act.after); err != nil {
+		if err := a.records.Save(act.after); err != nil {
 			if act.verb == doNote || act.verb == doExamine {
 				r.err = err
 			}
@@ -193,7 +187,7 @@ func (a *Agent) writeIntent(ctx context.Context, act *action) error {
 			act.after.Before = id
 		}
 	}
-	return a.store.save(act.before)
+	return a.records.Save(act.before)
 }
 
 // remove takes a stopped unit away.
@@ -209,7 +203,7 @@ func (a *Agent) remove(ctx context.Context, act action) error {
 	if err := a.sys.Remove(act.name); err != nil {
 		return err
 	}
-	return a.store.remove(act.name)
+	return a.records.Remove(act.name)
 }
 
 // install gives systemd a batch of units: one claim, all files, at most one
@@ -287,7 +281,7 @@ func (a *Agent) installed(ctx context.Context, r *result, s systemd.State) {
 	r.relink = r.action.disable || r.action.enable
 	r.state, r.seen = s, true
 	r.reason = a.loadError(ctx, r.action.name, s)
-	if err := a.store.save(r.action.after); err != nil {
+	if err := a.records.Save(r.action.after); err != nil {
 		a.log.WithField("unit", r.action.name).WithError(err).Error("can't write down what was done")
 	}
 }

@@ -139,7 +139,7 @@ func (s *sim) settled() {
 		s.core.observe(s.sys.Take().States)
 		out := s.core.settle(s.now)
 		if out.cluster != nil {
-			if err := s.agent.store.saveCluster(out.cluster); err != nil {
+			if err := s.agent.records.SaveCluster(out.cluster); err != nil {
 				s.t.Fatal(err)
 			}
 		}

@@ -9,14 +9,34 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
 
+// Records is what an agent leaves for the next one on this host. It outlives
+// fleetd, and is gone after a reboot.
+type Records interface {
+	// Load gives all records of this boot. One that can't be read is complained
+	// of, and counts as none.
+	Load(complain func(error)) ([]Record, error)
+	Save(r *Record) error
+	Remove(name unit.Name) error
+
+	// Cluster is the one that the host belongs to, zero if it has joined none.
+	Cluster() (record.Cluster, error)
+	SaveCluster(c *record.Cluster) error
+
+	// Renewal is when the lease was renewed, on the clock of the host's uptime,
+	// which nobody sets.
+	Renewal() (sinceBoot time.Duration, known bool)
+	SaveRenewal(sinceBoot time.Duration) error
+}
+
 // store keeps a record per unit in a directory, and beside the directory which
-// cluster the host belongs to. It is meant for a file system that a reboot
+// cluster the host belongs to, and when its lease was renewed. It is meant for a file system that a reboot
 // wipes, and it never syncs: what it must survive is fleetd's death.
 type store struct {
 	dir  string
@@ -36,9 +56,8 @@ func (s store) path(name unit.Name) string {
 	return filepath.Join(s.dir, base+recordSuffix)
 }
 
-// load reads all records of this boot and drops those of others. A record that
-// can't be read is said, and counts as none.
-func (s store) load(complain func(error)) ([]Record, error) {
+// Load drops the records of other boots.
+func (s store) Load(complain func(error)) ([]Record, error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -69,9 +88,9 @@ func (s store) load(complain func(error)) ([]Record, error) {
 	return out, nil
 }
 
-func (s store) save(r *Record) error { return writeJSON(s.path(r.Name), r) }
+func (s store) Save(r *Record) error { return writeJSON(s.path(r.Name), r) }
 
-func (s store) remove(name unit.Name) error {
+func (s store) Remove(name unit.Name) error {
 	if err := os.Remove(s.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -85,9 +104,9 @@ func (s store) clusterPath() string {
 // KnownCluster gives the cluster that a host belongs to by what its agent, with
 // its records in dir, has written down; the zero value if it has joined none
 // since it booted.
-func KnownCluster(dir string) (record.Cluster, error) { return store{dir: dir}.cluster() }
+func KnownCluster(dir string) (record.Cluster, error) { return store{dir: dir}.Cluster() }
 
-func (s store) cluster() (record.Cluster, error) {
+func (s store) Cluster() (record.Cluster, error) {
 	c, err := readJSON[record.Cluster](s.clusterPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return record.Cluster{}, nil
@@ -95,7 +114,24 @@ func (s store) cluster() (record.Cluster, error) {
 	return c, err
 }
 
-func (s store) saveCluster(c *record.Cluster) error { return writeJSON(s.clusterPath(), c) }
+func (s store) SaveCluster(c *record.Cluster) error { return writeJSON(s.clusterPath(), c) }
+
+func (s store) leasePath() string { return filepath.Join(filepath.Dir(filepath.Clean(s.dir)), "lease") }
+
+// lease is what is written down of a lease's renewal.
+type lease struct {
+	Boot    machine.BootID `json:"boot"`
+	Renewed time.Duration  `json:"renewed"` // nanoseconds since boot
+}
+
+func (s store) Renewal() (sinceBoot time.Duration, known bool) {
+	l, err := readJSON[lease](s.leasePath())
+	return l.Renewed, err == nil && l.Boot == s.boot
+}
+
+func (s store) SaveRenewal(sinceBoot time.Duration) error {
+	return writeJSON(s.leasePath(), lease{Boot: s.boot, Renewed: sinceBoot})
+}
 
 func readJSON[T any](path string) (T, error) {
 	var v T
