@@ -70,6 +70,17 @@ functional: packages ## the tests on three real hosts (as root)
 # One package after the other, for each result to be seen when it is there.
 	go test -count=1 -timeout 30m -p 1 -v ./functional/... | grep --line-buffered -v '^=== '
 
+FAULTS_OUT := dist/out/faults
+
+.PHONY: test-faults
+test-faults: packages ## every fault that is promised to do no harm, on real hosts: one table (as root, under 40 minutes)
+	rm -rf $(FAULTS_OUT)
+	go test -count=1 -timeout 60m -v ./functional/faults -faults=all | grep --line-buffered -v '^=== '
+
+.PHONY: faults-docs
+faults-docs: ## put the table of the last make test-faults into docs/reliability.md
+	go run ./functional/faults/table -docs docs/reliability.md
+
 .PHONY: tools
 tools:
 	@.ci/install

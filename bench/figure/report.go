@@ -31,7 +31,7 @@ func (r *Report) Add(subject string, figures ...Figure) {
 // Write keeps the report in a file, for bench/table.
 func (r *Report) Write(path string) error {
 	if r.Where == nil {
-		r.Where = []string{where()}
+		r.Where = []string{Where()}
 	}
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {

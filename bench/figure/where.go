@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// where says of what and on what figures come about that are measured now.
-func where() string {
+// Where says of what and on what figures come about that are measured now.
+func Where() string {
 	commit, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
 	if err != nil {
 		commit = []byte("unknown")

@@ -44,25 +44,7 @@ func run(docs string, paths []string) error {
 	if docs == "" {
 		return nil
 	}
-	page, err := os.ReadFile(docs)
-	if err != nil {
-		return err
-	}
-	page, err = replace(page, where+"\n\n"+markdown(report))
-	if err != nil {
-		return fmt.Errorf("%s: %w", docs, err)
-	}
-	return os.WriteFile(docs, page, 0o644)
-}
-
-// replace puts a text between the marks of a page.
-func replace(page []byte, with string) ([]byte, error) {
-	before, rest, ok := strings.Cut(string(page), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		return nil, fmt.Errorf("it has no lines %q and %q to put the table between", strings.TrimSpace(begin), strings.TrimSpace(end))
-	}
-	return []byte(before + begin + with + end + after), nil
+	return figure.Put(docs, begin, end, where+"\n\n"+markdown(report))
 }
 
 // markdown is the report as tables of a page, one for each subject.

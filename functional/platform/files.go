@@ -123,6 +123,10 @@ func (d disk) root() string    { return filepath.Join(d.dir, "root") }
 func (d disk) docker() string  { return filepath.Join(d.dir, "docker") }
 func (d disk) console() string { return filepath.Join(d.dir, "console.log") }
 
+// OnDisk is where a file lies on this machine that the host has written to its
+// disk. It can be read whatever the host is doing; it must not be written.
+func (h *Host) OnDisk(path string) string { return filepath.Join(h.disk().upper(), path) }
+
 func (d disk) make() error {
 	for _, dir := range []string{d.upper(), d.work(), d.root(), d.docker()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
