@@ -73,6 +73,7 @@ type Registry struct {
 	doubts chan struct{}                   // closed when followers shall start over
 	said   map[string]int64                // unreadable keys, at the revision at which it was said
 
+	history  history
 	together together
 	asking   asking
 

@@ -17,7 +17,7 @@ import (
 var (
 	errCompacted   = errors.New("the watched revisions were compacted")
 	errWatchClosed = errors.New("etcd ended the watch")
-	errDoubted     = errors.New("etcd may have lost what it held")
+	errDoubted     = errors.New("etcd may not hold what it held")
 )
 
 // snapshotTimeout bounds one page of a snapshot: a large cluster may need more
@@ -258,6 +258,7 @@ func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.Vi
 		if resp.IsProgressNotify() && len(ranges) == 1 {
 			view.Revision = max(view.Revision, resp.Header.Revision)
 		}
+		r.history.told(view.Revision)
 		r.metrics.told(u.Changes)
 		if err := call(u); err != nil {
 			return err

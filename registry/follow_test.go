@@ -170,6 +170,29 @@ func TestFollowAnEtcdThatLostItsData(t *testing.T) {
 	m.wait(t, "a placement", func(v *record.View) bool { return len(v.Schedule) == 1 })
 }
 
+// An etcd that is restored from a backup is at an earlier revision, too, but has the
+// leases that it had: nobody is told that anything was lost.
+func TestFollowAnEtcdThatWasRestored(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.New(t)
+	r, book := connect(t, s.Endpoints(), "")
+	seeded(t, r, 0, 2)
+	running(t, must(r.Join(t.Context(), host("m", "b"), ttl))(t))
+	saved := s.Save(t)
+	seeded(t, r, 2, 50)
+	f, m := follow(t, r.Follow), follow(t, func(ctx context.Context, fn func(Update) error) error { return r.FollowMachine(ctx, "m", fn) })
+	f.wait(t, "all units", func(v *record.View) bool { return len(v.Units) == 50 })
+	m.wait(t, "the snapshot", func(*record.View) bool { return true })
+	s.Restore(t, saved)
+	s.Start(t)
+	f.wait(t, "the units of the backup", func(v *record.View) bool { return len(v.Units) == 2 })
+	s.Put(t, r.keys.placement(record.Key{Machine: "m", Unit: "u0.service"}), `{"target":"loaded"}`)
+	m.wait(t, "a placement", func(v *record.View) bool { return len(v.Schedule) == 1 })
+	if n := book.count("history went back"); n != 1 {
+		t.Errorf("said %d times that etcd went back", n)
+	}
+}
+
 func TestFollowWaitsForEtcd(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.New(t)

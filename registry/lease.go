@@ -67,7 +67,7 @@ func (r *Registry) timeToLive(ctx context.Context, lease clientv3.LeaseID) (rema
 func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (ttl int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
 	defer cancel()
-	began := time.Now()
+	began, reached := time.Now(), r.history.reached.Load()
 	resp, err := func() (*pb.LeaseKeepAliveResponse, error) {
 		stream, err := pb.NewLeaseClient(r.etcd.ActiveConnection()).LeaseKeepAlive(ctx, grpc.WaitForReady(true))
 		if err != nil {
@@ -84,6 +84,10 @@ func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (t
 	}
 	if resp.TTL <= 0 {
 		return 0, rpctypes.ErrLeaseNotFound
+	}
+	// A member that lags may tell so, too: what most of them know, a question says.
+	if resp.Header.GetRevision() < reached {
+		_, _ = r.Revision(ctx) // its answer is looked at as every other
 	}
 	return resp.TTL, nil
 }

@@ -40,7 +40,7 @@ const (
 // Why followers started over.
 const (
 	restartCompacted = "compacted" // etcd forgot the revisions in between
-	restartDoubted   = "doubted"   // this machine's lease was gone: etcd may have lost more
+	restartDoubted   = "doubted"   // this machine's lease was gone, or etcd's history went back
 	restartError     = "error"     // etcd did not answer, or ended the watch
 )
 
@@ -135,9 +135,12 @@ func (r *Registry) lifetime() (left, ttl time.Duration) {
 // measure is a client's interceptor: it sees every round trip, also those that
 // etcd's client makes by itself.
 func (r *Registry) measure(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	began := time.Now()
+	began, before := time.Now(), r.history.reached.Load()
 	err := invoke(ctx, method, req, reply, cc, opts...)
 	r.metrics.asked(ctx, operation(req), began, err)
+	if err == nil && r.history.answered(before, req, reply) {
+		r.wentBack()
+	}
 	return err
 }
 

@@ -194,6 +194,28 @@ func (s *Server) Wipe(t testing.TB) {
 	}
 }
 
+// Save keeps what the server holds now, for Restore.
+func (s *Server) Save(t testing.TB) (saved string) {
+	t.Helper()
+	s.Stop()
+	saved = t.TempDir()
+	if err := os.CopyFS(saved, os.DirFS(s.socket("data"))); err != nil {
+		t.Fatal(err)
+	}
+	s.Start(t)
+	return saved
+}
+
+// Restore stops the server and gives it back what it held when that was saved, its
+// revision and its leases, too: Start runs it.
+func (s *Server) Restore(t testing.TB, saved string) {
+	t.Helper()
+	s.Wipe(t)
+	if err := os.CopyFS(s.socket("data"), os.DirFS(saved)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (s *Server) close() {
 	if s.client != nil {
 		s.client.Close()
