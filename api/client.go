@@ -56,8 +56,8 @@ func NewClient(opts ClientOptions) (*Client, error) {
 	}
 	c := &Client{opts: opts}
 	transport := &http.Transport{
-		TLSClientConfig: opts.TLS,
-		DialContext:     opts.Dial,
+		DialContext:    opts.Dial,
+		DialTLSContext: c.dialTLS,
 		// A command that changes many units sends as many requests at a time as
 		// it likes, and none of them should make a connection of its own.
 		MaxIdleConnsPerHost: 64,
@@ -320,6 +320,8 @@ func refusal(resp *http.Response) (e *Error, mute bool) {
 		if json.Unmarshal(text, &f) == nil {
 			e.Message, e.Problems = f.Error.Message, f.Error.Problems
 			mute = f.Error.Code == resp.StatusCode && e.Message == ""
+		} else if resp.StatusCode == http.StatusBadRequest && strings.Contains(string(text), plainToTLS) {
+			e.Message = "TLS is spoken there: write https:// (--endpoint), with --ca-file, --cert-file and --key-file"
 		}
 	}
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && resp.StatusCode == http.StatusServiceUnavailable {

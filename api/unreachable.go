@@ -89,6 +89,8 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Err = errors.New("nothing listens there")
 		e.Remedy = "Is fleetd running on that host (systemctl status fleet), and does fleet.socket listen on that port?"
+	default:
+		e.explainTLS(err)
 	}
 	return e
 }

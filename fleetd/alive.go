@@ -52,6 +52,7 @@ func (n *node) answers(ctx context.Context) error {
 		return nil
 	}
 	defer conn.Close()
+	conn = n.tls.ask(conn)
 	end := context.AfterFunc(ctx, func() { conn.Close() })
 	defer end()
 	// The HTTP server itself answers this: no handler counts it as a request.

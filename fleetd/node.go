@@ -40,6 +40,7 @@ type node struct {
 	log      *logrus.Entry
 	metrics  *prometheus.Registry
 	reloads  reloads
+	tls      *apiTLS
 	registry *registry.Registry
 	systemd  *systemd.Client
 	known    func() record.ClusterID
@@ -93,6 +94,9 @@ func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	}
 	// First what touches nothing on this host.
 	var err error
+	if n.tls, err = newAPITLS(cfg, n.room("api")); err != nil {
+		return nil, err
+	}
 	n.registry, err = registry.Dial(registry.Config{
 		Endpoints: cfg.EtcdServers, Username: cfg.EtcdUsername, Password: cfg.EtcdPassword,
 		CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
@@ -172,8 +176,9 @@ func (n *node) run(ctx context.Context, listeners []net.Listener, c control) err
 		Metrics: promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}), Registerer: n.metrics, Version: version,
 	})
 	group.Go(func() error { return orEnd(life, n.server.Run(life)) })
+	n.tls.tell(listeners)
 	for _, l := range listeners {
-		group.Go(func() error { return n.server.Serve(life, l) })
+		group.Go(func() error { return n.server.Serve(life, n.tls.over(l)) })
 	}
 	if !n.cfg.DisableEngine {
 		n.engine = engine.New(engine.Options{

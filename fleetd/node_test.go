@@ -84,6 +84,9 @@ func aNode(t *testing.T, conf string) (*node, *book) {
 		},
 	}
 	n.reloads = newReloads(n.metrics)
+	if n.tls, err = newAPITLS(cfg, n.room("api")); err != nil {
+		t.Fatal(err)
+	}
 	n.registry, err = registry.Dial(registry.Config{Endpoints: cfg.EtcdServers, RequestTimeout: cfg.EtcdRequestTimeout, Log: n.room("registry")})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/fleet-project/fleet/fleetd/config"
 )
@@ -28,6 +29,9 @@ func (n *node) obey(ctx context.Context, c control) error {
 // that cannot be read changes nothing.
 func (n *node) reload(ctx context.Context, load func() (*config.Config, error)) {
 	newer, err := load()
+	if err == nil {
+		_, err = apiPathsOf(newer).read()
+	}
 	if err != nil {
 		n.reloads.refused()
 		n.log.WithError(err).Error("reload refused: the running configuration stays")
@@ -59,6 +63,9 @@ func (n *node) reload(ctx context.Context, load func() (*config.Config, error)) 
 	}
 	n.reloads.taken(restart)
 	n.apply(ctx)
+	if slices.ContainsFunc(changes, func(c config.Change) bool { return strings.HasPrefix(c.Key, "api_") }) {
+		n.tls.tell(n.listeners)
+	}
 }
 
 func orNothing(s string) string {
@@ -73,9 +80,10 @@ func (n *node) apply(ctx context.Context) {
 	n.applying.Lock()
 	defer n.applying.Unlock()
 	n.mu.Lock()
-	cfg, presence := *n.cfg, n.presence
+	cfg, presence, paths := *n.cfg, n.presence, apiPathsOf(n.cfg)
 	n.mu.Unlock()
 	setVerbosity(n.log.Logger, &cfg)
+	n.tls.use(paths)
 	n.registry.SetRequestTimeout(cfg.EtcdRequestTimeout)
 	n.server.SetPageSize(cfg.TokenLimit)
 	if n.engine != nil {

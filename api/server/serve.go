@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/fleet-project/fleet/api"
+	"github.com/sirupsen/logrus"
 )
 
 // Patience is how long the server waits for a client before it cuts it off: so
@@ -36,6 +39,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Handler: s, ReadHeaderTimeout: s.patience.Header, IdleTimeout: s.patience.Idle,
 		// Streams end with the base context, at once.
 		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    log.New(warnings{s.log}, "", 0),
 	}
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -54,6 +58,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return nil
 	}
 	return fmt.Errorf("the API on %s: %w", l.Addr(), err)
+}
+
+// warnings has what net/http says, such as of clients whose certificate is refused,
+// where all else is said.
+type warnings struct{ log *logrus.Entry }
+
+// Write is io.Writer's.
+func (w warnings) Write(line []byte) (int, error) {
+	w.log.Warn(strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 // ServeHTTP answers one request.

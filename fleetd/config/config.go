@@ -37,6 +37,9 @@ type Config struct {
 	SystemdUser             bool
 	TokenLimit              int
 	DisableEngine           bool
+	APICertFile             string
+	APIKeyFile              string
+	APICAFile               string // of clients' certificates
 
 	// Warnings are what was ignored and why, for the log, with file and line.
 	Warnings []string
@@ -138,12 +141,17 @@ func (c *Config) check() error {
 	for _, pair := range [][4]string{
 		{"etcd_certfile", c.EtcdCertFile, "etcd_keyfile", c.EtcdKeyFile},
 		{"etcd_keyfile", c.EtcdKeyFile, "etcd_certfile", c.EtcdCertFile},
+		{"api_certfile", c.APICertFile, "api_keyfile", c.APIKeyFile},
+		{"api_keyfile", c.APIKeyFile, "api_certfile", c.APICertFile},
 		{"etcd_username", c.EtcdUsername, "etcd_password", c.EtcdPassword},
 		{"etcd_password", c.EtcdPassword, "etcd_username", c.EtcdUsername},
 	} {
 		if pair[1] != "" && pair[3] == "" {
 			return c.errorf(pair[0], "it is of no use without %s: set both or neither", pair[2])
 		}
+	}
+	if c.APICAFile != "" && c.APICertFile == "" {
+		return c.errorf("api_cafile", "clients are asked for a certificate only over TLS: set api_certfile and api_keyfile too")
 	}
 	if secure := c.EtcdCAFile + c.EtcdCertFile; secure != "" && !anyPrefix(c.EtcdServers, "https:", "unixs:") {
 		c.warn("etcd_cafile, etcd_certfile and etcd_keyfile have no effect: none of etcd_servers begins with https://")

@@ -58,6 +58,9 @@ func TestCompatFleetd(t *testing.T) {
 			"etcd_cafile", func(c *Config) any { return c.EtcdCAFile }, "",
 			map[string]any{"/etc/ssl/ca.pem": "/etc/ssl/ca.pem", "'/a b/ca.pem'": "/a b/ca.pem", `""`: ""}, map[string]any{"/x": "/x"},
 		},
+		{"api_certfile", func(c *Config) any { return c.APICertFile }, "", nil, nil}, // with its key below
+		{"api_keyfile", func(c *Config) any { return c.APIKeyFile }, "", nil, nil},
+		{"api_cafile", func(c *Config) any { return c.APICAFile }, "", nil, nil},
 		{
 			"etcd_key_prefix", func(c *Config) any { return c.EtcdKeyPrefix }, "/_coreos.com/fleet/",
 			map[string]any{"/x": "/x", "x/y/": "/x/y/"}, map[string]any{"/x/": "/x/"},
@@ -244,6 +247,10 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "zero", file: "etcd_request_timeout=0\n", want: `FILE:1: etcd_request_timeout: "0": must be more than zero`},
 		{name: "relative directory", file: "units_directory=run/units\n", want: "must be an absolute path"},
 		{name: "certificate without key", file: "etcd_certfile=/c\n", want: "FILE:1: etcd_certfile: it is of no use without etcd_keyfile"},
+		{name: "API certificate without key", file: "api_certfile=/c\n", want: "FILE:1: api_certfile: it is of no use without api_keyfile"},
+		{name: "API key without certificate", file: "api_keyfile=/c\n", want: "FILE:1: api_keyfile: it is of no use without api_certfile"},
+		{name: "clients' CA without TLS", file: "api_cafile=/c\n", want: "FILE:1: api_cafile: clients are asked for a certificate only over TLS"},
+		{name: "relative certificate", file: "api_certfile=c.pem\n", want: "FILE:1: api_certfile: \"c.pem\" must be an absolute path"},
 		{name: "user without password", env: []string{"FLEET_ETCD_USERNAME=u"}, want: "environment variable FLEET_ETCD_USERNAME: etcd_username: it is of no use without etcd_password"},
 		{name: "overruled, but wrong", file: "verbosity=loud\n", env: []string{"FLEET_VERBOSITY=1"}, want: "FILE:1: verbosity"},
 	}

@@ -42,6 +42,9 @@ func keys() []key {
 		of("systemd_user", !live, func(c *Config) *bool { return &c.SystemdUser }, boolean, strconv.FormatBool),
 		of("token_limit", live, func(c *Config) *int { return &c.TokenLimit }, positive, strconv.Itoa),
 		of("disable_engine", !live, func(c *Config) *bool { return &c.DisableEngine }, boolean, strconv.FormatBool),
+		of("api_certfile", live, func(c *Config) *string { return &c.APICertFile }, absolute, plain),
+		of("api_keyfile", live, func(c *Config) *string { return &c.APIKeyFile }, absolute, plain),
+		of("api_cafile", live, func(c *Config) *string { return &c.APICAFile }, absolute, plain),
 	}
 }
 
