@@ -77,6 +77,10 @@ func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn
 	if c.opts.TLS != nil {
 		cfg = c.opts.TLS.Clone()
 	}
+	if len(cfg.Certificates) > 0 && cfg.GetClientCertificate == nil {
+		// Also where it won't do: then the other side says why.
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cfg.Certificates[0], nil }
+	}
 	if cfg.ServerName == "" {
 		if cfg.ServerName, _, err = net.SplitHostPort(address); err != nil {
 			conn.Close()

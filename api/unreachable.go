@@ -85,7 +85,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		e.Remedy = "Start it (systemctl start fleet), name another host's (--endpoint http://HOST:PORT or --tunnel HOST), or try fleet on this machine alone (fleetd dev)."
 	case socket && errors.Is(err, fs.ErrPermission):
 		e.Err = errors.New("you may not write to that socket")
-		e.Remedy = "Become root (sudo), or name another fleetd (--endpoint)."
+		e.Remedy = "Become root (sudo), have SocketGroup= in fleet.socket name a group of yours (whoever is in it is as good as root), or name another fleetd (--endpoint)."
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Err = errors.New("nothing listens there")
 		e.Remedy = "Is fleetd running on that host (systemctl status fleet), and does fleet.socket listen on that port?"

@@ -72,8 +72,7 @@ func showing(t *testing.T, ca *etcdtest.CA, cert, key string) *tls.Config {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Also one that the server hasn't asked for.
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+		cfg.Certificates = []tls.Certificate{pair}
 	}
 	return cfg
 }
@@ -133,7 +132,7 @@ func showingOwn(t *testing.T, ca *etcdtest.CA) *tls.Config {
 		t.Fatal(err)
 	}
 	cfg := showing(t, ca, "", "")
-	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own, nil }
+	cfg.Certificates = []tls.Certificate{*own}
 	return cfg
 }
 
