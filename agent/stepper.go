@@ -8,9 +8,9 @@ import (
 )
 
 // Stepper is an agent without goroutines, for whoever owns its time: a
-// simulation. It is the agent that Run is, core, operations and records; but
-// what Run does beside its loop, a Stepper does in the owner's call, one after
-// the other. It never looks at a clock, and nothing happens but in Step.
+// simulation. It is the agent that Run is, core, operations and records; but its
+// loop turns when the owner has it Step, and what the loop leaves to others is the
+// owner's to do. It never looks at a clock.
 //
 // An owner that drops a Stepper has killed fleetd with SIGKILL. To kill it in the
 // middle of an operation, panic in a call of Systemd, Records or Presence, recover
@@ -19,7 +19,8 @@ type Stepper struct {
 	agent *Agent
 
 	now       time.Time
-	begun     []func()              // operations to do in this step
+	beside    func(op func())       // does an operation; nil: Step does
+	begun     []func()              // operations for Step to do
 	posted    []func(now time.Time) // for the loop
 	awaited   []awaitedJob
 	following uint64
@@ -34,8 +35,13 @@ type awaitedJob struct {
 // needs Uptime, for units that say Isolation=stop; Clock is not looked at. Without
 // a Registry it is what Guard runs: it follows nothing, and stops those units
 // before the lease that an earlier fleetd has left can end.
-func NewStepper(opts Options, now time.Time) (*Stepper, error) {
-	s := &Stepper{now: now}
+//
+// An operation may call Systemd, Presence and Registry, and wait there: beside is
+// to have it done in a task of its own, in the same goroutine or in one that runs
+// while the owner waits, and to Step again after its end. Nil: Step does the
+// operations, one after the other.
+func NewStepper(opts Options, now time.Time, beside func(op func())) (*Stepper, error) {
+	s := &Stepper{now: now, beside: beside}
 	opts.Clock = stepClock{s}
 	if opts.Registry == nil {
 		s.agent = guarding(opts, assemble)
@@ -133,7 +139,14 @@ func (s *Stepper) Empty() bool { return s.agent.empty() }
 
 // A Stepper is its agent's driver.
 
-func (s *Stepper) operate(f func())                 { s.begun = append(s.begun, f) }
+func (s *Stepper) operate(op func()) {
+	if s.beside != nil {
+		s.beside(op)
+		return
+	}
+	s.begun = append(s.begun, op)
+}
+
 func (s *Stepper) post(f func(now time.Time))       { s.posted = append(s.posted, f) }
 func (s *Stepper) follow(*follower) (cancel func()) { s.following++; return func() {} }
 func (s *Stepper) await(end <-chan string, then func(now time.Time, ending string)) {

@@ -26,7 +26,7 @@ func newStepped(t *testing.T) *stepped {
 
 func (s *stepped) begin() {
 	s.t.Helper()
-	stepper, err := NewStepper(s.opts, s.now)
+	stepper, err := NewStepper(s.opts, s.now, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -198,10 +198,32 @@ func TestStepperStopsAll(t *testing.T) {
 	}
 }
 
+func TestStepperLeavesOperationsToItsOwner(t *testing.T) {
+	s := newStepped(t)
+	var waiting []func()
+	stepper, err := NewStepper(s.opts, s.now, func(op func()) { waiting = append(waiting, op) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stepper = stepper
+	h := s.cluster.file(notifier)
+	for s.tell(true, place("a.service", launched(h))); len(waiting) > 0; s.pass(time.Second) {
+		if got := s.published("a.service"); got.Active != "" {
+			t.Fatalf("published %+v, and operations wait", got)
+		}
+		op := waiting[0]
+		waiting = waiting[1:]
+		op()
+	}
+	if got := s.published("a.service"); got.Active != "active" {
+		t.Errorf("published %+v", got)
+	}
+}
+
 func TestStepperNeedsItsRecords(t *testing.T) {
 	s := newStepped(t)
 	s.opts.Records = unreadable{}
-	if _, err := NewStepper(s.opts, s.now); !errors.Is(err, errUnreadable) {
+	if _, err := NewStepper(s.opts, s.now, nil); !errors.Is(err, errUnreadable) {
 		t.Errorf("got %v", err)
 	}
 }
