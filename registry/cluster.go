@@ -2,10 +2,10 @@ package registry
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/coreos/go-semver/semver"
 	"github.com/fleet-project/fleet/registry/record"
@@ -84,7 +84,7 @@ func (l *Leadership) EnsureCluster(ctx context.Context, known record.ClusterID) 
 		}
 	}
 	id := make([]byte, 16)
-	if _, err := rand.Read(id); err != nil {
+	if _, err := io.ReadFull(r.random, id); err != nil {
 		return fmt.Errorf("a random cluster id: %w", err)
 	}
 	key := r.keys.cluster()

@@ -144,8 +144,8 @@ func packed(writes []Write, most int) (out []Write) {
 
 // pipeline has several transactions on their way at a time.
 func (l *Leadership) pipeline(ctx context.Context, txns []Write) error {
-	if len(txns) == 1 {
-		return l.write(ctx, txns[0])
+	if len(txns) == 1 || l.r.shuffle != nil {
+		return l.inTurn(ctx, txns)
 	}
 	// The first error ends it: one alone may have cost a whole time-out.
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -166,6 +166,19 @@ func (l *Leadership) pipeline(ctx context.Context, txns []Write) error {
 	}
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// inTurn sends transactions one after the other.
+func (l *Leadership) inTurn(ctx context.Context, txns []Write) error {
+	if l.r.shuffle != nil {
+		l.r.shuffle(len(txns), func(i, j int) { txns[i], txns[j] = txns[j], txns[i] })
+	}
+	for _, w := range txns {
+		if err := l.write(ctx, w); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *Leadership) write(ctx context.Context, w Write) error {

@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"github.com/fleet-project/fleet/machine"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -57,11 +60,16 @@ type Config struct {
 // Registry is the cluster's state. It is safe for concurrent use.
 type Registry struct {
 	etcd    *clientv3.Client
-	keys    keyspace
-	timeout atomic.Int64 // of one request, a time.Duration
-	user    string
-	log     *logrus.Entry
-	metrics metrics
+	clock   Clock
+	random  io.Reader
+	shuffle func(n int, swap func(i, j int)) // nil: transactions are sent side by side
+	// leaseClient is for what clientv3 does not do as we want it.
+	leaseClient func() pb.LeaseClient
+	keys        keyspace
+	timeout     atomic.Int64 // of one request, a time.Duration
+	user        string
+	log         *logrus.Entry
+	metrics     metrics
 
 	connector *connector
 	fewOps    atomic.Bool // etcd takes no more than maxOps in a transaction
@@ -83,34 +91,15 @@ type Registry struct {
 // Dial prepares the connection to etcd. It does not wait for it: etcd may be
 // down now and come later.
 func Dial(cfg Config) (*Registry, error) {
-	if cfg.Prefix == "" {
-		cfg.Prefix = DefaultPrefix
-	}
-	if cfg.RequestTimeout == 0 {
-		cfg.RequestTimeout = time.Second
-	}
-	if cfg.Log == nil {
-		cfg.Log = logrus.NewEntry(logrus.StandardLogger())
-	}
-	connector := newConnector(cfg)
+	r := newRegistry(cfg)
+	connector := r.connector
 	if _, err := connector.files.config(); err != nil {
 		return nil, err
 	}
 	if expired := connector.files.expired(); expired != "" {
-		cfg.Log.Warnf("etcd_certfile %s%s: etcd will refuse it", cfg.CertFile, expired)
+		r.log.Warnf("etcd_certfile %s%s: etcd will refuse it", cfg.CertFile, expired)
 	}
-	r := &Registry{
-		keys:      keyspace(strings.TrimSuffix(cfg.Prefix, "/") + "/"),
-		user:      cfg.Username,
-		log:       cfg.Log,
-		connector: connector,
-		health:    errors.New("etcd has not answered yet"),
-		leases:    map[machine.ID]clientv3.LeaseID{},
-		doubts:    make(chan struct{}),
-		said:      map[string]int64{},
-	}
-	r.SetRequestTimeout(cfg.RequestTimeout)
-	r.metrics = newMetrics(r, cfg.Metrics)
+	r.leaseClient = func() pb.LeaseClient { return pb.NewLeaseClient(r.etcd.ActiveConnection()) }
 	login := &login{user: cfg.Username}
 	var err error
 	r.etcd, err = clientv3.New(clientv3.Config{
@@ -137,6 +126,34 @@ func Dial(cfg Config) (*Registry, error) {
 	}
 	login.dialled.Store(true)
 	return r, nil
+}
+
+// newRegistry gives a registry that has no etcd yet.
+func newRegistry(cfg Config) *Registry {
+	if cfg.Prefix == "" {
+		cfg.Prefix = DefaultPrefix
+	}
+	if cfg.RequestTimeout == 0 {
+		cfg.RequestTimeout = time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = logrus.NewEntry(logrus.StandardLogger())
+	}
+	r := &Registry{
+		clock:     realClock{},
+		random:    rand.Reader,
+		keys:      keyspace(strings.TrimSuffix(cfg.Prefix, "/") + "/"),
+		user:      cfg.Username,
+		log:       cfg.Log,
+		connector: newConnector(cfg),
+		health:    errors.New("etcd has not answered yet"),
+		leases:    map[machine.ID]clientv3.LeaseID{},
+		doubts:    make(chan struct{}),
+		said:      map[string]int64{},
+	}
+	r.SetRequestTimeout(cfg.RequestTimeout)
+	r.metrics = newMetrics(r, cfg.Metrics)
+	return r
 }
 
 // SetRequestTimeout changes how long one request to etcd may take from now on.
@@ -215,16 +232,4 @@ func (r *Registry) RequestProgress(ctx context.Context) error {
 	defer cancel()
 	// The same outgoing metadata as the watches', else it would reach another stream.
 	return r.etcd.RequestProgress(clientv3.WithRequireLeader(ctx))
-}
-
-// sleep waits, or returns the context's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

@@ -58,7 +58,7 @@ type Update struct {
 // starts over from a snapshot) and etcd's absence; it ends with ctx, or with
 // fn's error.
 func (r *Registry) Follow(ctx context.Context, fn func(Update) error) error {
-	return r.follow(ctx, []keyRange{prefixed(string(r.keys))}, fn)
+	return r.follow(ctx, r.whole(), fn)
 }
 
 // FollowMachine is Follow for what one machine is told: the cluster key and its
@@ -67,11 +67,17 @@ func (r *Registry) Follow(ctx context.Context, fn func(Update) error) error {
 // by side: changes are in order within each, and the view's revision is that of
 // the latest change.
 func (r *Registry) FollowMachine(ctx context.Context, id machine.ID, fn func(Update) error) error {
-	return r.follow(ctx, []keyRange{
+	return r.follow(ctx, r.ofMachine(id), fn)
+}
+
+func (r *Registry) whole() []keyRange { return []keyRange{prefixed(string(r.keys))} }
+
+func (r *Registry) ofMachine(id machine.ID) []keyRange {
+	return []keyRange{
 		single(r.keys.cluster()),
 		prefixed(r.keys.scheduleOf(id)),
 		prefixed(r.keys.statesOf(id)).told(ofNothing),
-	}, fn)
+	}
 }
 
 // keyRange is [key, end), or the one key when end is empty.
@@ -146,7 +152,7 @@ func (r *Registry) follow(ctx context.Context, ranges []keyRange, fn func(Update
 		}
 		r.metrics.restarts.WithLabelValues(restartError).Inc()
 		_ = r.noted(ctx, err)
-		if err := sleep(ctx, retryPause); err != nil {
+		if err := r.clock.Sleep(ctx, retryPause); err != nil {
 			return err
 		}
 	}
@@ -233,37 +239,46 @@ func (r *Registry) watch(ctx context.Context, ranges []keyRange, view *record.Vi
 			return errDoubted
 		case resp = <-responses:
 		}
-		switch {
-		case resp.CompactRevision != 0:
-			return errCompacted
-		case resp.Err() != nil:
-			return resp.Err()
-		case resp.Canceled:
-			return errWatchClosed
+		u, err := r.take(ranges, view, resp)
+		if err == nil {
+			err = call(u)
 		}
-		u := Update{View: view}
-		for _, ev := range resp.Events {
-			gone := ev.Type == mvccpb.Event_DELETE
-			c := r.apply(view, ev.Kv, gone)
-			if c == nil && gone {
-				c = r.keys.unseen(ev.Kv, ranges)
-			}
-			if c != nil {
-				u.Changes = append(u.Changes, c)
-			}
-			// The header's revision may run ahead of the events while the
-			// watch catches up: the events' own say how far the view is.
-			view.Revision = max(view.Revision, ev.Kv.ModRevision)
-		}
-		if resp.IsProgressNotify() && len(ranges) == 1 {
-			view.Revision = max(view.Revision, resp.Header.Revision)
-		}
-		r.history.told(view.Revision)
-		r.metrics.told(u.Changes)
-		if err := call(u); err != nil {
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// take takes one response of a watch over into the view.
+func (r *Registry) take(ranges []keyRange, view *record.View, resp clientv3.WatchResponse) (Update, error) {
+	switch {
+	case resp.CompactRevision != 0:
+		return Update{}, errCompacted
+	case resp.Err() != nil:
+		return Update{}, resp.Err()
+	case resp.Canceled:
+		return Update{}, errWatchClosed
+	}
+	u := Update{View: view}
+	for _, ev := range resp.Events {
+		gone := ev.Type == mvccpb.Event_DELETE
+		c := r.apply(view, ev.Kv, gone)
+		if c == nil && gone {
+			c = r.keys.unseen(ev.Kv, ranges)
+		}
+		if c != nil {
+			u.Changes = append(u.Changes, c)
+		}
+		// The header's revision may run ahead of the events while the
+		// watch catches up: the events' own say how far the view is.
+		view.Revision = max(view.Revision, ev.Kv.ModRevision)
+	}
+	if resp.IsProgressNotify() && len(ranges) == 1 {
+		view.Revision = max(view.Revision, resp.Header.Revision)
+	}
+	r.history.told(view.Revision)
+	r.metrics.told(u.Changes)
+	return u, nil
 }
 
 // forward passes one watch's responses on, and its end as a cancelled one.

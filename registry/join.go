@@ -48,11 +48,11 @@ func (r *Registry) Join(ctx context.Context, m machine.Machine, ttl time.Duratio
 		if errors.As(err, &duplicate) || ctx.Err() != nil {
 			return nil, err
 		}
-		if err.Error() != said && time.Since(at) > joinSayAgain {
+		if err.Error() != said && r.clock.Now().Sub(at) > joinSayAgain {
 			r.log.WithError(err).Warn("cannot join the cluster yet: trying again")
-			said, at = err.Error(), time.Now()
+			said, at = err.Error(), r.clock.Now()
 		}
-		if err := sleep(ctx, retryPause); err != nil {
+		if err := r.clock.Sleep(ctx, retryPause); err != nil {
 			return nil, err
 		}
 	}
@@ -108,7 +108,7 @@ func (p *Presence) join(ctx context.Context) error {
 // resume takes over the lease of an earlier fleetd of this boot: the machine
 // was never away.
 func (p *Presence) resume(ctx context.Context, lease clientv3.LeaseID, modified int64) error {
-	sent := time.Now()
+	sent := p.r.clock.Now()
 	ttl, err := p.r.keepAliveOnce(ctx, lease)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
@@ -143,7 +143,7 @@ func (p *Presence) resume(ctx context.Context, lease clientv3.LeaseID, modified 
 // claim puts the presence key on a lease of its own, if the key is still as
 // last seen (modified; 0: absent).
 func (p *Presence) claim(ctx context.Context, modified int64) error {
-	sent := time.Now()
+	sent := p.r.clock.Now()
 	fresh, err := p.r.grant(ctx, p.ttl)
 	if err != nil {
 		return fmt.Errorf("a lease for this machine: %w", err)
@@ -182,7 +182,7 @@ func (p *Presence) outwait(ctx context.Context, holder machine.Machine, lease cl
 	var end time.Time // when the lease will have ended, unless it is renewed
 	var term uint64
 	for {
-		asked := time.Now()
+		asked := p.r.clock.Now()
 		now, err := p.r.timeToLive(ctx, lease)
 		switch {
 		case err != nil:
@@ -194,24 +194,22 @@ func (p *Presence) outwait(ctx context.Context, holder machine.Machine, lease cl
 		case now.left+time.Second <= now.granted/3: // etcd rounds down
 			return false, nil
 		}
-		latest := time.Now().Add(now.left + time.Second)
+		latest := p.r.clock.Now().Add(now.left + time.Second)
 		if now.term != term || latest.Before(end) {
 			// A new term began with a leader that extended every lease.
 			end, term = latest, now.term
 		}
 		// No event tells of a renewal, so look.
-		timer := time.NewTimer(min(max(now.left-now.granted/3, retryPause), max(now.granted/2, time.Second)))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return false, ctx.Err()
-		case resp := <-changed:
-			timer.Stop()
-			if len(resp.Events) == 0 || resp.Events[0].IsCreate() || resp.Events[0].IsModify() {
-				return false, errors.New("this machine's presence changed while joining")
-			}
+		pause := min(max(now.left-now.granted/3, retryPause), max(now.granted/2, time.Second))
+		resp, told, err := p.r.clock.Await(ctx, changed, pause)
+		switch {
+		case err != nil:
+			return false, err
+		case !told:
+		case len(resp.Events) == 0 || resp.Events[0].IsCreate() || resp.Events[0].IsModify():
+			return false, errors.New("this machine's presence changed while joining")
+		default:
 			return true, nil
-		case <-timer.C:
 		}
 	}
 }

@@ -19,17 +19,24 @@ const resignTimeout = 2 * time.Second
 // Leadership is one engine's turn as leader. Every write through it is fenced:
 // it happens only while this turn lasts.
 type Leadership struct {
-	r        *Registry
-	session  *concurrency.Session
-	election *concurrency.Election
-	release  context.CancelFunc // what the session holds of the client
-	version  int64              // of the leader's key, that the writes compare
+	r       *Registry
+	term    term
+	done    <-chan struct{} // closed when the lease could not be kept
+	end     func()          // ends the keeping of the lease
+	version int64           // of the leader's key, that the writes compare
+}
+
+// term is one turn as leader, as etcd knows it.
+type term struct {
+	key   string
+	rev   int64 // at which the key was created
+	lease clientv3.LeaseID
 }
 
 // Campaign waits until this machine's engine leads. The lead is lost when its
 // lease, of ttl, cannot be renewed.
 func (r *Registry) Campaign(ctx context.Context, id machine.ID, ttl time.Duration) (*Leadership, error) {
-	granted := time.Now()
+	granted := r.clock.Now()
 	lease, err := r.grant(ctx, ttl)
 	if err != nil {
 		return nil, fmt.Errorf("a lease to lead on: %w", err)
@@ -45,8 +52,9 @@ func (r *Registry) Campaign(ctx context.Context, id machine.ID, ttl time.Duratio
 		release()
 		return nil, fmt.Errorf("keeping the lease to lead on: %w", err)
 	}
-	l := &Leadership{r: r, session: session, election: concurrency.NewElection(session, r.keys.leader()), release: release, version: 1}
-	if err := l.campaign(ctx, id); err != nil {
+	election := concurrency.NewElection(session, r.keys.leader())
+	l := &Leadership{r: r, term: term{lease: lease.ID}, done: session.Done(), end: func() { session.Orphan(); release() }, version: 1}
+	if err := l.campaign(ctx, id, session, election); err != nil {
 		// The session's state is unknown after an error: drop the whole of it.
 		if err := l.close(ctx); err != nil {
 			r.log.WithError(err).Debug("a candidate's lease is left to expire")
@@ -61,16 +69,17 @@ func (r *Registry) Campaign(ctx context.Context, id machine.ID, ttl time.Duratio
 // library first asks etcd to take the candidate back, for as long as it takes.
 // A candidate whose lease ended unnoticed has no key any more, and the library
 // lets it win all the same: who wins renews the lease before it believes it.
-func (l *Leadership) campaign(ctx context.Context, id machine.ID) error {
+func (l *Leadership) campaign(ctx context.Context, id machine.ID, session *concurrency.Session, election *concurrency.Election) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(l.session.Ctx(), func() { cancel(errors.New("the lease ran out")) })
+	stop := context.AfterFunc(session.Ctx(), func() { cancel(errors.New("the lease ran out")) })
 	defer stop()
 	won := make(chan error, 1)
-	go func() { won <- l.election.Campaign(ctx, string(id)) }()
+	go func() { won <- election.Campaign(ctx, string(id)) }()
 	select {
 	case err := <-won:
 		if err == nil {
+			l.term.key, l.term.rev = election.Key(), election.Rev()
 			err = l.confirm(ctx)
 		}
 		if err != nil && ctx.Err() != nil {
@@ -85,18 +94,18 @@ func (l *Leadership) campaign(ctx context.Context, id machine.ID) error {
 // confirm renews the lease, as soon as etcd answers at all.
 func (l *Leadership) confirm(ctx context.Context) error {
 	for {
-		_, err := l.r.keepAliveOnce(ctx, l.session.Lease())
+		_, err := l.r.keepAliveOnce(ctx, l.term.lease)
 		if err == nil || errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return err
 		}
-		if err := sleep(ctx, retryPause); err != nil {
+		if err := l.r.clock.Sleep(ctx, retryPause); err != nil {
 			return err
 		}
 	}
 }
 
 // Done is closed when the lease could not be kept.
-func (l *Leadership) Done() <-chan struct{} { return l.session.Done() }
+func (l *Leadership) Done() <-chan struct{} { return l.done }
 
 // Resign hands the lead over at once, by ending its lease.
 func (l *Leadership) Resign(ctx context.Context) error {
@@ -111,9 +120,8 @@ func (l *Leadership) Resign(ctx context.Context) error {
 func (l *Leadership) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
-	l.session.Orphan()
-	l.release()
-	return l.r.revoke(ctx, l.session.Lease())
+	l.end()
+	return l.r.revoke(ctx, l.term.lease)
 }
 
 // Anew makes void what this turn has written and was not told of: nothing of it
@@ -121,7 +129,7 @@ func (l *Leadership) close(ctx context.Context) error {
 // its way, on a slow disk or in a member that is cut off, and what is decided
 // meanwhile, on a snapshot without it, may be the opposite.
 func (l *Leadership) Anew(ctx context.Context) error {
-	key := l.election.Key()
+	key := l.term.key
 	resp, err := l.r.txn(ctx, []clientv3.Cmp{l.elected()}, []clientv3.Op{
 		clientv3.OpPut(key, "", clientv3.WithIgnoreValue(), clientv3.WithIgnoreLease()), clientv3.OpGet(key),
 	})
@@ -137,10 +145,10 @@ func (l *Leadership) Anew(ctx context.Context) error {
 
 // elected is true only while this turn as leader lasts.
 func (l *Leadership) elected() clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(l.election.Key()), "=", l.election.Rev())
+	return clientv3.Compare(clientv3.CreateRevision(l.term.key), "=", l.term.rev)
 }
 
 // fence is true only while this turn lasts and has not begun anew.
 func (l *Leadership) fence() []clientv3.Cmp {
-	return []clientv3.Cmp{l.elected(), clientv3.Compare(clientv3.Version(l.election.Key()), "=", l.version)}
+	return []clientv3.Cmp{l.elected(), clientv3.Compare(clientv3.Version(l.term.key), "=", l.version)}
 }

@@ -78,19 +78,19 @@ func TestOneLeaderAtATime(t *testing.T) {
 
 func TestADeposedLeaderChangesNothing(t *testing.T) {
 	for name, depose := range map[string]func(t *testing.T, r *Registry, s *etcdtest.Server, l *Leadership){
-		"its key deleted": func(t *testing.T, _ *Registry, s *etcdtest.Server, l *Leadership) { s.Delete(t, l.election.Key()) },
+		"its key deleted": func(t *testing.T, _ *Registry, s *etcdtest.Server, l *Leadership) { s.Delete(t, l.term.key) },
 		"its key deleted and put by hand": func(t *testing.T, _ *Registry, s *etcdtest.Server, l *Leadership) {
-			s.Delete(t, l.election.Key())
-			s.Put(t, l.election.Key(), "m")
+			s.Delete(t, l.term.key)
+			s.Put(t, l.term.key, "m")
 		},
 		"its lease revoked": func(t *testing.T, _ *Registry, s *etcdtest.Server, l *Leadership) {
-			s.Revoke(t, l.session.Lease())
+			s.Revoke(t, l.term.lease)
 			<-l.Done()
 		},
 		"another takes over": func(t *testing.T, r *Registry, s *etcdtest.Server, l *Leadership) {
 			next := standing(t, r, "m2")
 			eventually(t, "it stands", func() bool { return candidates(t, r, s) == 2 })
-			s.Delete(t, l.election.Key())
+			s.Delete(t, l.term.key)
 			<-next
 		},
 	} {

@@ -69,7 +69,7 @@ func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (t
 	defer cancel()
 	began, reached := time.Now(), r.history.reached.Load()
 	resp, err := func() (*pb.LeaseKeepAliveResponse, error) {
-		stream, err := pb.NewLeaseClient(r.etcd.ActiveConnection()).LeaseKeepAlive(ctx, grpc.WaitForReady(true))
+		stream, err := r.leaseClient().LeaseKeepAlive(ctx, grpc.WaitForReady(true))
 		if err != nil {
 			return nil, err
 		}
@@ -116,15 +116,15 @@ func (k keeper) KeepAlive(ctx context.Context, id clientv3.LeaseID) (<-chan *cli
 
 func (k keeper) keep(ctx context.Context, id clientv3.LeaseID) {
 	renewed, pause := k.granted, k.ttl/3
-	for sleep(ctx, pause) == nil {
-		sent := time.Now()
-		attempt, cancel := context.WithDeadline(ctx, renewed.Add(k.ttl))
+	for k.r.clock.Sleep(ctx, pause) == nil {
+		sent := k.r.clock.Now()
+		attempt, cancel := context.WithTimeout(ctx, renewed.Add(k.ttl).Sub(sent))
 		_, err := k.r.keepAliveOnce(attempt, id)
 		cancel()
 		switch {
 		case err == nil:
 			renewed, pause = sent, k.ttl/3
-		case errors.Is(err, rpctypes.ErrLeaseNotFound), time.Since(renewed) >= k.ttl:
+		case errors.Is(err, rpctypes.ErrLeaseNotFound), k.r.clock.Now().Sub(renewed) >= k.ttl:
 			return
 		default:
 			pause = k.ttl / 20

@@ -129,7 +129,7 @@ func (r *Registry) lifetime() (left, ttl time.Duration) {
 	if p.left {
 		return 0, 0
 	}
-	return max(0, p.ttl-time.Since(p.renewed)), p.ttl
+	return max(0, p.ttl-p.r.clock.Now().Sub(p.renewed)), p.ttl
 }
 
 // measure is a client's interceptor: it sees every round trip, also those that

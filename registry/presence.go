@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -94,7 +95,7 @@ func (p *Presence) Run(ctx context.Context) error {
 // renew keeps the lease alive, or joins anew when it is gone, and writes what
 // an outage left unwritten.
 func (p *Presence) renew(ctx context.Context) error {
-	sent := time.Now()
+	sent := p.r.clock.Now()
 	p.mu.Lock()
 	lease, left := p.lease, p.left
 	p.mu.Unlock()
@@ -151,20 +152,28 @@ func (p *Presence) rejoin(ctx context.Context) error {
 // guard watches the machine's own keys and has them put back when they vanish
 // though this host lives.
 func (p *Presence) guard(ctx context.Context) {
-	id := p.machine.ID
-	// What is put into the states, this machine has put.
-	ranges := []keyRange{single(p.r.keys.machine(id)), prefixed(p.r.keys.statesOf(id)).told(ofDeletions)}
-	_ = p.r.follow(ctx, ranges, func(u Update) error { // ends with ctx only: the callback never fails
-		found, acknowledged := p.missing(u)
-		err := p.settle(ctx, acknowledged)
-		if found || len(acknowledged) > 0 {
-			err = errors.Join(err, p.flush(ctx))
-		}
-		if err != nil && ctx.Err() == nil {
-			p.r.log.WithError(err).Debug("own keys not put back yet")
-		}
+	_ = p.r.follow(ctx, p.own(), func(u Update) error { // ends with ctx only: the callback never fails
+		p.guarded(ctx, u)
 		return nil
 	})
+}
+
+// own are the machine's keys. What is put into the states, it has put itself.
+func (p *Presence) own() []keyRange {
+	id := p.machine.ID
+	return []keyRange{single(p.r.keys.machine(id)), prefixed(p.r.keys.statesOf(id)).told(ofDeletions)}
+}
+
+// guarded has what became of the machine's keys put right.
+func (p *Presence) guarded(ctx context.Context, u Update) {
+	found, acknowledged := p.missing(u)
+	err := p.settle(ctx, acknowledged)
+	if found || len(acknowledged) > 0 {
+		err = errors.Join(err, p.flush(ctx))
+	}
+	if err != nil && ctx.Err() == nil {
+		p.r.log.WithError(err).Debug("own keys not put back yet")
+	}
 }
 
 // missing marks as dirty what this machine said and etcd no longer holds, but
@@ -229,6 +238,7 @@ func (p *Presence) acknowledged() []unit.Name {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -316,7 +326,7 @@ func (p *Presence) flush(ctx context.Context) error {
 		return nil
 	}
 	var unwritten []namedOp
-	for name := range p.dirty {
+	for _, name := range slices.Sorted(maps.Keys(p.dirty)) {
 		unwritten = append(unwritten, namedOp{name, p.op(name)})
 	}
 	clear(p.dirty)
