@@ -37,11 +37,13 @@ type Options struct {
 	KnownCluster func() record.ClusterID
 	Log          *logrus.Entry
 	Metrics      prometheus.Registerer
+	World        World // nil: the real one
 }
 
 // Engine takes part in the election and leads when elected.
 type Engine struct {
 	opts    Options
+	world   World
 	log     *logrus.Entry
 	metrics *metrics
 
@@ -56,7 +58,10 @@ type Engine struct {
 
 // New makes an engine; Run starts it.
 func New(opts Options) *Engine {
-	e := &Engine{opts: opts, log: opts.Log, metrics: newMetrics(opts.Metrics)}
+	e := &Engine{opts: opts, world: opts.World, log: opts.Log, metrics: newMetrics(opts.Metrics)}
+	if e.world == nil {
+		e.world = realWorld{opts.Registry}
+	}
 	e.SetSafetyNet(opts.SafetyNet)
 	return e
 }
@@ -90,7 +95,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.log.WithError(err).Warn("this engine does not lead: campaigning again")
 			}
 			said = err.Error()
-			pause(ctx, retryPause)
+			e.world.Pause(ctx, retryPause)
 		}
 	}
 	return ctx.Err()
@@ -98,7 +103,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // turn is one campaign and, once elected, one lead.
 func (e *Engine) turn(ctx context.Context, led *bool) error {
-	lead, err := e.opts.Registry.Campaign(ctx, e.opts.Machine, leaderTTL(e.opts.AgentTTL))
+	lead, err := e.world.Campaign(ctx, e.opts.Machine, leaderTTL(e.opts.AgentTTL))
 	if err != nil {
 		return err
 	}
@@ -111,7 +116,7 @@ func (e *Engine) turn(ctx context.Context, led *bool) error {
 	*led = true
 	census, end := e.metrics.leading()
 	e.mu.Lock()
-	e.leads = time.Now()
+	e.leads = e.world.Now()
 	e.mu.Unlock()
 	defer func() {
 		end()
@@ -139,13 +144,4 @@ func (e *Engine) setTrouble(err error) {
 		suspended = 1
 	}
 	e.metrics.suspended.Set(suspended)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

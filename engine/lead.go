@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/fleet-project/fleet/engine/planner"
@@ -55,7 +56,7 @@ func (e *Engine) lead(ctx context.Context, lead *registry.Leadership, census *ce
 			return err
 		case !errors.Is(err, errResnapshot):
 			e.log.WithError(err).Warn("nobody knows what was written: starting over from a snapshot")
-			pause(ctx, retryPause)
+			l.world.Pause(ctx, retryPause)
 			if err := l.anew(ctx); err != nil {
 				return err
 			}
@@ -75,7 +76,7 @@ func (l *leader) anew(ctx context.Context) error {
 		case <-l.lead.Done():
 			return registry.ErrDeposed
 		default:
-			pause(ctx, retryPause)
+			l.world.Pause(ctx, retryPause)
 		}
 	}
 }
@@ -101,34 +102,34 @@ func (l *leader) follow(ctx context.Context) error {
 	settled := l.settled
 	l.settled = 0
 	in := newInbox()
-	ctx, cancel := context.WithCancel(ctx)
-	var following sync.WaitGroup
-	defer following.Wait()
-	defer cancel()
-	following.Go(func() { _ = l.opts.Registry.Follow(ctx, in.put) }) // ends with ctx only: put never fails
+	defer l.world.Follow(ctx, in.put)()
 
 	l.mu.Lock()
-	interval := l.safetyNet
+	net := l.world.Now().Add(l.safetyNet)
 	l.mu.Unlock()
-	net := time.NewTimer(interval)
-	defer net.Stop()
-	wake := time.NewTimer(time.Hour)
-	defer wake.Stop()
+	wake := net
 	for {
-		select {
-		case <-ctx.Done():
+		l.world.Await(ctx, in.ready, l.lead.Done(), earlier(net, wake))
+		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		select {
 		case <-l.lead.Done():
 			return registry.ErrDeposed
-		case <-net.C:
-			if _, changes, rev := in.take(); len(changes) == 0 && l.planner != nil {
+		default:
+		}
+		reset, changes, rev := in.take()
+		now := l.world.Now()
+		switch {
+		case reset:
+		case !now.Before(net):
+			if len(changes) == 0 && l.planner != nil {
 				l.settled = rev
 			}
 			return errResnapshot
-		case <-in.ready:
-		case <-wake.C:
+		case len(changes) == 0 && now.Before(wake):
+			continue // it was taken with what came before
 		}
-		reset, changes, rev := in.take()
 		l.rev = rev
 		var lost []record.Change
 		if reset {
@@ -146,8 +147,15 @@ func (l *leader) follow(ctx context.Context) error {
 			l.metrics.repairs.Add(float64(decided))
 			l.log.Warnf("the comparison with a fresh snapshot had to repair %d decisions: please report this", decided)
 		}
-		wake.Reset(next)
+		wake = l.world.Now().Add(next)
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // restart forgets all but which machines were there: it gives the loss of those
@@ -168,7 +176,7 @@ func (l *leader) restart(snapshot []record.Change) (lost []record.Change) {
 			needed[c.Machine] = true
 		}
 	}
-	for id := range l.seen {
+	for _, id := range slices.Sorted(maps.Keys(l.seen)) { // equal inputs, equal plans
 		switch {
 		case l.present[id]:
 		case len(l.present) == 0 || !needed[id]:
@@ -183,7 +191,7 @@ func (l *leader) restart(snapshot []record.Change) (lost []record.Change) {
 // step plans once and writes what was decided. It returns how long the planner
 // can wait if nothing happens.
 func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.Duration, decided int, err error) {
-	began := time.Now()
+	began := l.world.Now()
 	changes = l.screen(ctx, changes)
 	// The metrics can wait: nothing else can, when a leader begins.
 	defer func() { l.census.note(began, changes) }()
@@ -205,7 +213,7 @@ func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.D
 	if err := l.commit(ctx, plan.Decisions); err != nil {
 		return 0, 0, err
 	}
-	l.metrics.step(time.Since(began), len(plan.Decisions))
+	l.metrics.step(l.world.Now().Sub(began), len(plan.Decisions))
 	return l.waiting(plan.Wake), len(plan.Decisions), nil
 }
 
@@ -235,7 +243,7 @@ func (l *leader) commit(ctx context.Context, decisions []planner.Decision) error
 // a difference to the planner.
 func (l *leader) screen(ctx context.Context, changes []record.Change) []record.Change {
 	out := changes[:0:0]
-	for id := range l.doubtful {
+	for _, id := range slices.Sorted(maps.Keys(l.doubtful)) {
 		if l.gone(ctx, id) {
 			out = append(out, l.lost(id))
 		}
@@ -297,7 +305,7 @@ func (l *leader) lost(id machine.ID) record.Change {
 func (l *leader) waiting(wake time.Time) time.Duration {
 	wait := time.Hour
 	if !wake.IsZero() {
-		wait = max(time.Millisecond, time.Until(wake))
+		wait = max(time.Millisecond, wake.Sub(l.world.Now()))
 	}
 	if len(l.doubtful) > 0 {
 		wait = min(wait, doubtPause)
