@@ -225,7 +225,7 @@ func TestClusterKeyGoneOrDifferentSuspends(t *testing.T) {
 				if t.Context().Err() != nil {
 					t.Fatal("the engine sees no trouble")
 				}
-				pause(t.Context(), time.Millisecond)
+				realWorld{}.Pause(t.Context(), time.Millisecond)
 			}
 			if !strings.Contains(e.troubled().Error(), "etcdctl put "+b.prefix+"cluster") {
 				t.Errorf("the trouble names no remedy: %v", e.troubled())

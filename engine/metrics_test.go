@@ -78,7 +78,7 @@ func awaitMetrics(t *testing.T, g prometheus.Gatherer, want map[string]float64) 
 			if told && got == v {
 				break
 			}
-			if pause(ctx, 5*time.Millisecond); ctx.Err() != nil {
+			if (realWorld{}).Pause(ctx, 5*time.Millisecond); ctx.Err() != nil {
 				t.Fatalf("%s is %v (told: %v), want %v", series, got, told, v)
 			}
 		}

@@ -152,16 +152,15 @@ func (p *Presence) rejoin(ctx context.Context) error {
 // guard watches the machine's own keys and has them put back when they vanish
 // though this host lives.
 func (p *Presence) guard(ctx context.Context) {
-	_ = p.r.follow(ctx, p.own(), func(u Update) error { // ends with ctx only: the callback never fails
+	_ = p.r.follow(ctx, p.r.own(p.machine.ID), func(u Update) error { // ends with ctx only: the callback never fails
 		p.guarded(ctx, u)
 		return nil
 	})
 }
 
-// own are the machine's keys. What is put into the states, it has put itself.
-func (p *Presence) own() []keyRange {
-	id := p.machine.ID
-	return []keyRange{single(p.r.keys.machine(id)), prefixed(p.r.keys.statesOf(id)).told(ofDeletions)}
+// own are a machine's keys. What is put into the states, it has put itself.
+func (r *Registry) own(id machine.ID) []keyRange {
+	return []keyRange{single(r.keys.machine(id)), prefixed(r.keys.statesOf(id)).told(ofDeletions)}
 }
 
 // guarded has what became of the machine's keys put right.
@@ -246,11 +245,7 @@ func (p *Presence) acknowledged() []unit.Name {
 // them together with the instruction. All others are to be written again.
 func (p *Presence) settle(ctx context.Context, names []unit.Name) error {
 	for batch := range slices.Chunk(names, maxOps) {
-		ops := make([]clientv3.Op, len(batch))
-		for i, name := range batch {
-			ops[i] = clientv3.OpGet(p.r.keys.placement(record.Key{Machine: p.machine.ID, Unit: name}), clientv3.WithCountOnly())
-		}
-		resp, err := p.r.txn(ctx, nil, ops)
+		resp, err := p.r.txn(ctx, nil, p.r.toldOps(p.machine.ID, batch))
 		p.mu.Lock()
 		for i, name := range batch {
 			if p.states[name].Target != unit.TargetNone {

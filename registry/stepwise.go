@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -110,11 +109,22 @@ func (r *Registry) Feed() *Feed { return &Feed{r: r, ranges: r.whole()} }
 // FeedOfMachine follows what FollowMachine does.
 func (r *Registry) FeedOfMachine(id machine.ID) *Feed { return &Feed{r: r, ranges: r.ofMachine(id)} }
 
-// Guarding follows the machine's own keys; [Presence.Guard] is to be told.
-func (p *Presence) Guarding() *Feed { return &Feed{r: p.r, ranges: p.own()} }
+// FeedOfOwn follows what a presence guards: the machine's key and its states.
+func (r *Registry) FeedOfOwn(id machine.ID) *Feed { return &Feed{r: r, ranges: r.own(id)} }
 
-// Watched reports whether the feed is to be told of a key's event.
-func (f *Feed) Watched(key string, deleted bool) bool {
+// Watched lists what is to be watched: single keys, and prefixes with their
+// slash. The prefix itself stands for everything.
+func (f *Feed) Watched() (keys []string) {
+	for _, k := range f.ranges {
+		if k.of != ofNothing {
+			keys = append(keys, k.key)
+		}
+	}
+	return keys
+}
+
+// Wants reports whether the feed is to be told of a key's event.
+func (f *Feed) Wants(key string, deleted bool) bool {
 	for _, k := range f.ranges {
 		if k.has(key) && (k.of == ofChanges || k.of == ofDeletions && deleted) {
 			return true
@@ -139,34 +149,3 @@ func (f *Feed) Snapshot(ctx context.Context) (Update, error) {
 func (f *Feed) Take(resp clientv3.WatchResponse) (Update, error) {
 	return f.r.take(f.ranges, f.view, resp)
 }
-
-// Doubted reports whether feeds are to begin anew since the last time that it was
-// asked.
-func (r *Registry) Doubted(since *<-chan struct{}) bool {
-	was := *since
-	*since = r.doubted()
-	return was != nil && was != *since
-}
-
-// Renew is one turn of Run: it gives how long the next can wait.
-func (p *Presence) Renew(ctx context.Context) (pause time.Duration, err error) {
-	err = p.renew(ctx)
-	var duplicate *DuplicateMachineError
-	if err != nil && !errors.As(err, &duplicate) {
-		return retryPause, nil
-	}
-	return p.ttl / 3, err
-}
-
-// Sought reports whether Renew is to be called at once.
-func (p *Presence) Sought() bool {
-	select {
-	case <-p.lost:
-		return true
-	default:
-		return false
-	}
-}
-
-// Guard takes what the feed of Guarding tells.
-func (p *Presence) Guard(ctx context.Context, u Update) { p.guarded(ctx, u) }
