@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -13,6 +14,8 @@ type Clock interface {
 	Now() time.Time
 	// Sleep waits, or returns the context's error.
 	Sleep(ctx context.Context, d time.Duration) error
+	// Lock waits for a lock that others hold while they ask etcd.
+	Lock(l *sync.Mutex)
 	// Await waits as long for what a watch tells; told says whether it did.
 	Await(ctx context.Context, watch clientv3.WatchChan, d time.Duration) (resp clientv3.WatchResponse, told bool, err error)
 }
@@ -20,6 +23,8 @@ type Clock interface {
 type realClock struct{}
 
 func (realClock) Now() time.Time { return time.Now() }
+
+func (realClock) Lock(l *sync.Mutex) { l.Lock() }
 
 func (c realClock) Sleep(ctx context.Context, d time.Duration) error {
 	_, _, err := c.Await(ctx, nil, d)

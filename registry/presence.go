@@ -78,18 +78,25 @@ func (p *Presence) Run(ctx context.Context) error {
 			timer.Stop()
 		case <-timer.C:
 		}
-		err := p.renew(ctx)
-		var duplicate *DuplicateMachineError
-		switch {
-		case errors.As(err, &duplicate):
+		var err error
+		if pause, err = p.turn(ctx); err != nil {
 			return err
-		case err != nil && ctx.Err() == nil:
-			p.r.log.WithError(err).Debug("lease not renewed: trying again")
-			pause = retryPause
-		default:
-			pause = p.ttl / 3
 		}
 	}
+}
+
+// turn renews the lease, and gives how long the next turn can wait.
+func (p *Presence) turn(ctx context.Context) (pause time.Duration, err error) {
+	err = p.renew(ctx)
+	var duplicate *DuplicateMachineError
+	switch {
+	case errors.As(err, &duplicate):
+		return 0, err
+	case err != nil && ctx.Err() == nil:
+		p.r.log.WithError(err).Debug("lease not renewed: trying again")
+		return retryPause, nil
+	}
+	return p.ttl / 3, nil
 }
 
 // renew keeps the lease alive, or joins anew when it is gone, and writes what
@@ -122,7 +129,7 @@ func (p *Presence) renew(ctx context.Context) error {
 
 // rejoin follows an outage that outlived the lease.
 func (p *Presence) rejoin(ctx context.Context) error {
-	p.writing.Lock()
+	p.r.clock.Lock(&p.writing)
 	defer p.writing.Unlock()
 	// A fresh one, so that nothing is locked while etcd is asked.
 	p.mu.Lock()
@@ -245,7 +252,11 @@ func (p *Presence) acknowledged() []unit.Name {
 // them together with the instruction. All others are to be written again.
 func (p *Presence) settle(ctx context.Context, names []unit.Name) error {
 	for batch := range slices.Chunk(names, maxOps) {
-		resp, err := p.r.txn(ctx, nil, p.r.toldOps(p.machine.ID, batch))
+		ops := make([]clientv3.Op, len(batch))
+		for i, name := range batch {
+			ops[i] = clientv3.OpGet(p.r.keys.placement(record.Key{Machine: p.machine.ID, Unit: name}), clientv3.WithCountOnly())
+		}
+		resp, err := p.r.txn(ctx, nil, ops)
 		p.mu.Lock()
 		for i, name := range batch {
 			if p.states[name].Target != unit.TargetNone {
@@ -313,7 +324,7 @@ func (p *Presence) PutStates(ctx context.Context, states map[unit.Name]*record.S
 
 // flush writes all that is dirty.
 func (p *Presence) flush(ctx context.Context) error {
-	p.writing.Lock()
+	p.r.clock.Lock(&p.writing)
 	defer p.writing.Unlock()
 	p.mu.Lock()
 	if p.left {
@@ -368,7 +379,7 @@ func (p *Presence) op(name unit.Name) clientv3.Op {
 
 // Leave ends the lease: the machine and its states vanish at once.
 func (p *Presence) Leave(ctx context.Context) error {
-	p.writing.Lock()
+	p.r.clock.Lock(&p.writing)
 	defer p.writing.Unlock()
 	p.mu.Lock()
 	lease := p.lease

@@ -98,9 +98,10 @@ func (c *Candidate) Withdraw(ctx context.Context) error { return c.r.revoke(ctx,
 
 // Feed is Follow, step by step: who has it brings what the watch tells.
 type Feed struct {
-	r      *Registry
-	ranges []keyRange
-	view   *record.View
+	r       *Registry
+	ranges  []keyRange
+	view    *record.View
+	doubted <-chan struct{}
 }
 
 // Feed follows the whole cluster, as Follow does.
@@ -108,9 +109,6 @@ func (r *Registry) Feed() *Feed { return &Feed{r: r, ranges: r.whole()} }
 
 // FeedOfMachine follows what FollowMachine does.
 func (r *Registry) FeedOfMachine(id machine.ID) *Feed { return &Feed{r: r, ranges: r.ofMachine(id)} }
-
-// FeedOfOwn follows what a presence guards: the machine's key and its states.
-func (r *Registry) FeedOfOwn(id machine.ID) *Feed { return &Feed{r: r, ranges: r.own(id)} }
 
 // Watched lists what is to be watched: single keys, and prefixes with their
 // slash. The prefix itself stands for everything.
@@ -136,6 +134,7 @@ func (f *Feed) Wants(key string, deleted bool) bool {
 // Snapshot begins, or begins anew; the watch is to go on from the revision after
 // the view's.
 func (f *Feed) Snapshot(ctx context.Context) (Update, error) {
+	f.doubted = f.r.doubted()
 	view, err := f.r.snapshot(ctx, f.ranges)
 	if err != nil {
 		return Update{}, f.r.noted(ctx, err)
@@ -147,5 +146,29 @@ func (f *Feed) Snapshot(ctx context.Context) (Update, error) {
 // Take takes what the watch tells; an error says that a snapshot is to be taken
 // anew.
 func (f *Feed) Take(resp clientv3.WatchResponse) (Update, error) {
-	return f.r.take(f.ranges, f.view, resp)
+	select {
+	case <-f.doubted:
+		return Update{}, errDoubted
+	default:
+		return f.r.take(f.ranges, f.view, resp)
+	}
+}
+
+// Guarding follows the machine's own keys; [Presence.Guard] is to be told.
+func (p *Presence) Guarding() *Feed { return &Feed{r: p.r, ranges: p.r.own(p.machine.ID)} }
+
+// Guard takes what the feed of Guarding tells.
+func (p *Presence) Guard(ctx context.Context, u Update) { p.guarded(ctx, u) }
+
+// Renew is one turn of Run: it gives how long the next can wait, unless Sought.
+func (p *Presence) Renew(ctx context.Context) (pause time.Duration, err error) { return p.turn(ctx) }
+
+// Sought reports whether Renew is to be called at once.
+func (p *Presence) Sought() bool {
+	select {
+	case <-p.lost:
+		return true
+	default:
+		return false
+	}
 }
