@@ -112,15 +112,15 @@ func (a *Account) add(l *Ledger, unit string) {
 		if life.Start > a.To {
 			break
 		}
-		if before != nil && life.Start >= a.From {
-			if before.Host == life.Host {
-				a.Restarted = append(a.Restarted, life)
-			} else {
-				a.Moved = append(a.Moved, life)
-			}
-			a.settled(life.Start)
+		switch {
+		case before == nil || life.Start < a.From:
+		case before.Host == life.Host:
+			a.Restarted = append(a.Restarted, life)
+		default:
+			a.Moved = append(a.Moved, life)
 		}
 		before = life
+		a.settled(life.Start)
 		if end := life.Last(); life.Ended || end < a.To {
 			a.settled(end)
 		}

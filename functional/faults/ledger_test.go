@@ -54,6 +54,7 @@ func TestAccount(t *testing.T) {
 		{"never ran", nil, nil, Seen{Lost: 1, Away: 20}},
 		{"killed, and nobody started it again", []run{{"n1", "a", 0, 15, ""}}, nil, Seen{Lost: 1, Away: 15, Converged: 5}},
 		{"stopped, and nobody started it again", []run{{"n1", "a", 0, 15, "stop 15.00\n"}}, nil, Seen{Lost: 1, Away: 15, Converged: 5}},
+		{"began", []run{{"n1", "a", 12, 40, ""}}, nil, Seen{Away: 2, Converged: 2}},
 		{"restarted", []run{{"n1", "a", 0, 12, ""}, {"n1", "b", 13, 40, ""}}, nil, Seen{Restarted: 1, Away: 1, Converged: 3}},
 		{"moved", []run{{"n1", "a", 0, 12, ""}, {"n2", "b", 17, 40, ""}}, nil, Seen{Moved: 1, Away: 5, Converged: 7}},
 		{"moved and back", []run{{"n1", "a", 0, 12, ""}, {"n2", "b", 14, 18, ""}, {"n1", "c", 20, 40, ""}}, nil, Seen{Moved: 2, Away: 2, Converged: 10}},

@@ -41,7 +41,7 @@ type row struct {
 
 // rows are all rows, in the order of the table.
 func rows() []row {
-	return slices.Concat(hostRows)
+	return slices.Concat(processRows, hostRows)
 }
 
 var (
@@ -124,7 +124,8 @@ func play(t *testing.T, number int, r row) {
 	if limit == 0 {
 		limit = 3 * time.Minute
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	// Not the test's context: that ends before what a row has to clean up.
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	s := &scene{World: w, t: t, ctx: ctx, clock: time.Now()}
 	t.Cleanup(func() {
 		cancel()

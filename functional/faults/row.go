@@ -77,7 +77,7 @@ func (r *Result) cells() []string {
 	s := r.Seen
 	doubled := fmt.Sprint(s.Doubled)
 	if s.Apart > 0 {
-		doubled += fmt.Sprintf("; %d apart for %.1f s", s.Apart, s.ApartFor)
+		doubled += fmt.Sprintf(" (%d while a host was out of touch, for %.1f s)", s.Apart, s.ApartFor)
 	}
 	promised := r.Promised
 	if !r.Held {
@@ -92,7 +92,7 @@ func (r *Result) cells() []string {
 // String is the row as one line: the fault, what was promised, what was seen.
 func (r *Result) String() string {
 	c := r.cells()
-	line := fmt.Sprintf("FAULT %s | PROMISED %s | SEEN of %s units %s lost, %s doubled, %s restarted, %s moved; longest away %s, settled after %s",
+	line := fmt.Sprintf("FAULT %s | PROMISED %s | SEEN of %s units: lost %s, doubled %s, restarted %s, moved %s; longest away %s, settled after %s",
 		c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
 	if r.Seen.Note != "" {
 		line += "; " + r.Seen.Note

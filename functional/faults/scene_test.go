@@ -68,6 +68,70 @@ func (s *scene) awaitSaid(h *platform.Host, words string) {
 	})
 }
 
+// ttl gives all hosts another agent_ttl for the row's time.
+func (s *scene) ttl(d time.Duration) {
+	s.t.Helper()
+	s.setTTL(d)
+	s.t.Cleanup(func() { s.setTTL(agentTTL) })
+}
+
+func (s *scene) setTTL(d time.Duration) {
+	s.t.Helper()
+	s.must(s.Everywhere(func(h *platform.Host) error {
+		_, err := h.Run(s.ctx, "sh", "-ec", fmt.Sprintf("sed -i s/^agent_ttl=.*/agent_ttl=%s/ /etc/fleet/fleet.conf; systemctl restart fleet.service", d))
+		return err
+	}))
+	for _, h := range s.Hosts {
+		s.awaitJoined(h)
+	}
+}
+
+// status is what systemctl says of fleetd on a host.
+func (s *scene) status(h *platform.Host) string {
+	s.t.Helper()
+	return s.run(h, "systemctl show -P StatusText fleet.service")
+}
+
+// awaitJoined waits until fleetd on a host has joined the cluster, as it is now.
+func (s *scene) awaitJoined(h *platform.Host) {
+	s.t.Helper()
+	s.await("fleetd on "+h.Name()+" to have joined", func() (bool, string) {
+		says := s.status(h)
+		return strings.HasPrefix(says, "joined as"), says
+	})
+}
+
+// leader is the host whose engine leads.
+func (s *scene) leader() *platform.Host {
+	s.t.Helper()
+	var found *platform.Host
+	s.await("a leader", func() (bool, string) {
+		var says []string
+		for _, h := range s.Hosts {
+			if h.State() != platform.Running {
+				continue
+			}
+			says = append(says, s.status(h))
+			if strings.Contains(says[len(says)-1], "leads the cluster") {
+				found = h
+			}
+		}
+		return found != nil, strings.Join(says, "; ")
+	})
+	return found
+}
+
+// fleetd is the process id of a host's fleetd, on that host.
+func (s *scene) fleetd(h *platform.Host) string {
+	s.t.Helper()
+	return s.run(h, "systemctl show -P MainPID fleet.service")
+}
+
+// others are the hosts but one.
+func (s *scene) others(not *platform.Host) []*platform.Host {
+	return slices.DeleteFunc(slices.Clone(s.Hosts), func(h *platform.Host) bool { return h == not })
+}
+
 // log is what fleetd on a host has said.
 func (s *scene) log(h *platform.Host) string {
 	s.t.Helper()
@@ -101,11 +165,17 @@ func (s *scene) start(name string, n int, text string) []string {
 	s.t.Helper()
 	s.submit(name, text)
 	units := instances(name, n)
-	_, err := s.Any().Run(s.ctx, inUnits(append([]string{"fleetctl", "start"}, units...))...)
-	s.must(err)
+	s.startOn(s.Any(), units...)
 	s.units = append(s.units, units...)
 	s.settle()
 	return units
+}
+
+// startOn starts units by a host's fleetctl.
+func (s *scene) startOn(h *platform.Host, units ...string) {
+	s.t.Helper()
+	_, err := h.Run(s.ctx, inUnits(append([]string{"fleetctl", "start"}, units...))...)
+	s.must(err)
 }
 
 // submit hands a template in.
