@@ -1,10 +1,15 @@
 package simulation
 
 import (
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
 
@@ -26,57 +31,175 @@ type Witness interface {
 
 // HostOptions describe a host.
 type HostOptions struct {
-	Machine machine.Machine // of its first boot; a reboot changes the boot id
+	Machine machine.Machine // a boot gives it its boot id
 	TTL     time.Duration
-	Network Network
-	Witness Witness
 	Rand    *rand.Rand // the host's own
-	// Drift is by how much the host's clock runs fast: 0.001 is a millisecond
-	// in a second.
-	Drift float64
+	Witness Witness
+	// Behave says what a unit of that text does on this host.
+	Behave func(text []byte) Behaviour
+	// Spawn makes a process for a new fleetd on the host, which has the agent run
+	// in it. It is for Spawn to have an engine run there as well.
+	Spawn func(h *Host) Process
+	// Log gets what fleetd logs; nil: nobody does.
+	Log *logrus.Entry
 }
 
-// Host is one machine: a model of systemd, and the real agent on it. All times
-// that it is given, and that it gives, are true ones; its own clock drifts.
-//
-// Nothing happens but in Step, which is to be called at the time that the last
-// call gave, or earlier when something was answered or told.
+// Host is one machine: a model of systemd, and the real agent on it.
 type Host struct {
-	opts HostOptions
+	opts   HostOptions
+	boots  int
+	booted time.Time // by the host's clock; zero until the boot's first fleetd has looked
+
+	sys     *machineSystemd // nil: powered off
+	records *records
+	fleetd  *fleetd // nil: none runs
+	mortal  int     // calls of systemd until fleetd is killed; negative: it isn't
 }
 
 // NewHost makes a host that is powered off.
-func NewHost(opts HostOptions) *Host { return &Host{opts: opts} }
+func NewHost(opts HostOptions) *Host {
+	if opts.Log == nil {
+		quiet := logrus.New()
+		quiet.SetOutput(io.Discard)
+		quiet.SetLevel(logrus.PanicLevel)
+		opts.Log = logrus.NewEntry(quiet)
+	}
+	return &Host{opts: opts, mortal: -1}
+}
 
-// Boot powers the host on, with a new boot id; fleetd starts.
-func (h *Host) Boot(now time.Time) {}
+// Machine is how the host presents itself.
+func (h *Host) Machine() machine.Machine { return h.opts.Machine }
 
-// PowerOff kills everything at once.
-func (h *Host) PowerOff(now time.Time) {}
+// Up reports whether the host is powered on, and Alive whether a fleetd runs on it.
+func (h *Host) Up() bool    { return h.sys != nil }
+func (h *Host) Alive() bool { return h.fleetd != nil }
+
+// KnownCluster is the cluster that the host has joined since it booted.
+func (h *Host) KnownCluster() record.ClusterID {
+	if h.records == nil {
+		return ""
+	}
+	return h.records.known.ID
+}
+
+// Step lets everything happen that systemd has to do until now, and gives when
+// to call again; zero: not before something was asked of it.
+func (h *Host) Step(now time.Time) (wake time.Time) {
+	if h.sys == nil {
+		return time.Time{}
+	}
+	happened, wake := h.sys.advance(now)
+	if happened && h.fleetd != nil {
+		h.fleetd.poke()
+	}
+	return wake
+}
+
+// Boot powers a host on that is off, with a new boot id; fleetd starts.
+func (h *Host) Boot(now time.Time) {
+	if h.sys != nil {
+		return
+	}
+	h.boots++
+	h.booted = time.Time{}
+	h.opts.Machine.BootID = machine.BootID(fmt.Sprintf("%s-boot-%d", h.opts.Machine.ID.Short(), h.boots))
+	h.sys, h.records = newMachineSystemd(h.opts), newRecords()
+	h.sys.now, h.sys.fault = now, h.fault
+	h.Start()
+}
+
+// PowerOff kills everything at once. What was on disk in /run is gone.
+func (h *Host) PowerOff(now time.Time) {
+	if h.sys == nil {
+		return
+	}
+	h.Kill()
+	h.sys.off(now)
+	h.sys, h.records = nil, nil
+}
+
+// Start starts a fleetd if the host is up and none runs.
+func (h *Host) Start() {
+	if h.sys != nil && h.fleetd == nil {
+		h.fleetd = startFleetd(h)
+	}
+}
 
 // Kill kills fleetd with SIGKILL; units run on.
-func (h *Host) Kill(now time.Time) {}
+func (h *Host) Kill() {
+	h.mortal = -1
+	if h.fleetd != nil {
+		h.fleetd.process.Kill()
+		h.fleetd = nil
+	}
+}
 
-// KillSoon kills fleetd at its nth call of systemd from now on.
-func (h *Host) KillSoon(calls int) {}
+// KillSoon kills fleetd as it calls systemd for the nth time from now on, before
+// or after the call.
+func (h *Host) KillSoon(n int) {
+	if h.fleetd != nil {
+		h.mortal = n
+	}
+}
 
-// Start starts a fleetd if none runs.
-func (h *Host) Start(now time.Time) {}
+// killed unwinds the operation in which fleetd is killed.
+type killed struct{}
+
+func (h *Host) fault(string) error {
+	switch {
+	case h.mortal == 0:
+		panic(killed{})
+	case h.mortal > 0:
+		h.mortal--
+	}
+	return nil
+}
 
 // Pause stops fleetd with SIGSTOP, and continues it at until.
-func (h *Host) Pause(until time.Time) {}
+func (h *Host) Pause(until time.Time) {
+	if h.fleetd != nil {
+		h.fleetd.process.Freeze(until)
+	}
+}
+
+// Disconnect has systemd not be reached by fleetd, or reached again.
+func (h *Host) Disconnect(away bool) {
+	if h.sys != nil {
+		h.sys.disconnect(away)
+		if h.fleetd != nil {
+			h.fleetd.poke()
+		}
+	}
+}
 
 // Leave is systemctl stop fleet: fleetd hands the host's units over, gives its
 // lease back, and ends.
-func (h *Host) Leave(now time.Time) {}
+func (h *Host) Leave() {
+	if h.fleetd != nil {
+		h.fleetd.leave()
+	}
+}
 
-// Up reports whether the host is powered on, and Alive whether a fleetd runs on it.
-func (h *Host) Up() bool    { return false }
-func (h *Host) Alive() bool { return false }
-
-// Step lets everything happen that is due, and gives when to call again; zero:
-// not before something is answered or told.
-func (h *Host) Step(now time.Time) (wake time.Time) { return time.Time{} }
+// Own makes a unit of that name be the host's.
+func (h *Host) Own(name unit.Name) {
+	if h.sys != nil {
+		h.sys.foreign[name] = true
+	}
+}
 
 // Running lists what runs, by unit.
-func (h *Host) Running() []Instance { return nil }
+func (h *Host) Running() []Instance {
+	if h.sys == nil {
+		return nil
+	}
+	return h.sys.running()
+}
+
+// Health says why the host's agent doesn't follow its schedule; nil if it does, or
+// if there is none.
+func (h *Host) Health() error {
+	if h.fleetd == nil || h.fleetd.stepper == nil {
+		return nil
+	}
+	return h.fleetd.stepper.Health()
+}
