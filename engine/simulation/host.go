@@ -70,8 +70,10 @@ func NewHost(opts HostOptions) *Host {
 // Machine is how the host presents itself.
 func (h *Host) Machine() machine.Machine { return h.opts.Machine }
 
-// Up reports whether the host is powered on, and Alive whether a fleetd runs on it.
-func (h *Host) Up() bool    { return h.sys != nil }
+// Up reports whether the host is powered on.
+func (h *Host) Up() bool { return h.sys != nil }
+
+// Alive reports whether a fleetd runs on it.
 func (h *Host) Alive() bool { return h.fleetd != nil }
 
 // KnownCluster is the cluster that the host has joined since it booted.
