@@ -5,7 +5,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +38,7 @@ func TestConverges(t *testing.T) {
 				}
 				s.schedule[n] = spec
 				delete(vanished, n)
-				s.core.follow(false, s.cluster, map[unit.Name]*record.Spec{n: &spec})
+				s.tell(place(n, spec))
 				s.settle()
 			}
 		}
@@ -52,14 +51,14 @@ func TestConverges(t *testing.T) {
 				runs := s.sys.get(n).active == "active" && s.schedule[n].Target != unit.TargetNone && len(s.sys.get(n).jobs) == 0
 				delete(s.schedule, n)
 				vanished[n] = true
-				s.core.follow(false, s.cluster, map[unit.Name]*record.Spec{n: nil})
+				s.tell(vanish(n))
 				s.settle()
-				if u := s.sys.get(n); runs && (u.active != "active" || len(u.jobs) > 0) && s.core.reach == reachable {
+				if u := s.sys.get(n); runs && (u.active != "active" || len(u.jobs) > 0) && s.reach == reachable {
 					t.Fatalf("%s was stopped because its key vanished", n)
 				}
 			},
 			"reset":      func(*rapid.T) { s.deliver(); s.settle() },
-			"jobs":       func(*rapid.T) { s.jobsEnd(); s.settle() },
+			"jobs":       func(*rapid.T) { s.jobsEnd() },
 			"engine":     func(*rapid.T) { s.engine(); s.settle() },
 			"time":       func(*rapid.T) { s.now = s.now.Add(5 * time.Second); s.settle() },
 			"fails":      func(t *rapid.T) { s.sys.happens(name.Draw(t, "unit"), "failed"); s.settle() },
@@ -72,16 +71,16 @@ func TestConverges(t *testing.T) {
 			"find files": func(*rapid.T) { clear(s.lost) },
 			"lose cluster": func(*rapid.T) {
 				s.cluster = nil
-				s.core.follow(false, nil, nil)
+				s.tell(record.ClusterChange{})
 				s.settle()
 			},
 			"other cluster": func(*rapid.T) {
 				s.cluster = &record.Cluster{ID: "other"}
-				s.core.follow(false, s.cluster, nil)
+				s.tell(record.ClusterChange{New: s.cluster})
 				s.settle()
 			},
 			"find cluster": func(*rapid.T) { s.cluster = &record.Cluster{ID: "c"}; s.deliver(); s.settle() },
-			"reach":        func(t *rapid.T) { s.core.connect(reach(rapid.IntRange(0, 2).Draw(t, "reach"))); s.settle() },
+			"reach":        func(t *rapid.T) { s.reach = reach(rapid.IntRange(0, 2).Draw(t, "reach")); s.settle() },
 		})
 		s.calm()
 		s.converged(vanished)
@@ -90,8 +89,7 @@ func TestConverges(t *testing.T) {
 		s.sys.happens(names[1], "inactive")
 		s.settle()
 		s.quiet = true
-		runs := strings.Join(s.sys.log(), ", ")
-		_ = runs
+		s.sys.log()
 		s.crashed()
 		s.boot()
 		s.settle()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,23 +14,22 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
 
-// sim is an agent's host and cluster under rapid's command: the real core, the
-// real operations and records, a fake systemd, and a driver in the loop's place
-// that can be killed at any call.
+// sim is an agent's host and cluster under rapid's command: a Stepper on a fake
+// systemd and a real disk, that can be killed at any call.
 type sim struct {
-	t   *rapid.T
-	dir string
-	sys *fakeSystemd
-	now time.Time
+	t     *rapid.T
+	dir   string
+	sys   *fakeSystemd
+	now   time.Time
+	reach reach
 
-	agent *Agent
-	core  *core
-	ends  []simEnd
-	jobs  uint64
+	stepper *Stepper
+	core    *core
 
 	schedule map[unit.Name]record.Spec
 	texts    map[unit.Hash][]byte
@@ -40,13 +40,6 @@ type sim struct {
 	crashAt int // calls to systemd until the agent is killed; negative: never
 	failing bool
 	quiet   bool // nothing may happen
-}
-
-type simEnd struct {
-	verb verb
-	name unit.Name
-	job  uint64
-	end  <-chan string
 }
 
 type killed struct{}
@@ -71,13 +64,16 @@ func newSim(t *rapid.T, dir string) *sim {
 }
 
 // fault kills the agent, or makes a call fail.
-func (s *sim) fault(call string, _ bool) error {
+func (s *sim) fault(call string, after bool) error {
 	if s.crashAt == 0 {
 		panic(killed{})
 	}
 	s.crashAt--
 	if s.failing {
 		return errors.New("systemd refuses: a fault")
+	}
+	if !after {
+		s.check(call)
 	}
 	return nil
 }
@@ -86,39 +82,43 @@ func (s *sim) fault(call string, _ bool) error {
 func (s *sim) boot() {
 	log := logrus.New()
 	log.SetLevel(logrus.PanicLevel)
-	s.agent = New(Options{
-		Registry: newFakeCluster(), Systemd: s.sys, Dir: s.dir, TTL: time.Minute, Log: logrus.NewEntry(log),
-		Machine: func() machine.Machine { return machine.Machine{ID: "m", BootID: "b"} },
-	})
-	s.crashAt, s.failing, s.ends = -1, false, nil
-	if err := s.agent.restore(context.Background()); err != nil {
-		s.t.Fatal(err)
-	}
-	s.core = s.agent.core
-	s.deliver()
-	s.core.reported(maps.Clone(s.states))
-	s.resync()
-}
-
-func (s *sim) resync() {
-	states, err := s.sys.States(context.Background(), s.core.names())
+	s.crashAt, s.failing = -1, false
+	stepper, err := NewStepper(Options{
+		Registry: simCluster{sim: s}, Presence: simCluster{sim: s}, Systemd: s.sys,
+		Records: simRecords{store{dir: s.dir, boot: "b"}, s}, TTL: ttl, Log: logrus.NewEntry(log),
+		Machine: func() machine.Machine { return machine.Machine{ID: me, BootID: "b"} },
+		Uptime:  func() (time.Duration, error) { return s.now.Sub(time.Unix(0, 0)), nil },
+	}, s.now, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.core.observe(states)
+	s.stepper, s.core = stepper, stepper.agent.core
+	s.deliver()
 }
 
-// deliver gives the agent a snapshot of the schedule.
+const ttl = time.Minute
+
+// deliver gives the agent a snapshot.
 func (s *sim) deliver() {
-	changes := map[unit.Name]*record.Spec{}
+	view := record.NewView()
+	view.Cluster = s.cluster
 	for name, spec := range s.schedule {
-		changes[name] = &spec
+		view.Schedule[record.Key{Machine: me, Unit: name}] = spec
 	}
-	s.core.follow(true, s.cluster, changes)
+	for name, state := range s.states {
+		view.States[record.Key{Machine: me, Unit: name}] = state
+	}
+	s.stepper.Follow(s.stepper.Following(), registry.Update{Reset: true, View: view})
 }
 
-// mortal runs f; if the agent is killed in it, a new one starts.
-func (s *sim) mortal(f func()) {
+// tell tells the agent of a change.
+func (s *sim) tell(c record.Change) {
+	s.stepper.Follow(s.stepper.Following(), registry.Update{Changes: []record.Change{c}, View: &record.View{Cluster: s.cluster}})
+}
+
+// settle lets the agent act until nothing of it is left that takes but a moment;
+// if it is killed meanwhile, a new one starts.
+func (s *sim) settle() {
 	defer func() {
 		if r := recover(); r != nil {
 			if _, ok := r.(killed); !ok {
@@ -128,99 +128,116 @@ func (s *sim) mortal(f func()) {
 			s.settle()
 		}
 	}()
-	f()
-}
-
-// settle lets the agent act until it has nothing left to do.
-func (s *sim) settle() { s.mortal(s.settled) }
-
-func (s *sim) settled() {
-	for range 100 {
-		s.core.observe(s.sys.Take().States)
-		out := s.core.settle(s.now)
-		if out.cluster != nil {
-			if err := s.agent.records.SaveCluster(out.cluster); err != nil {
-				s.t.Fatal(err)
-			}
-		}
-		for name, state := range out.states {
-			s.publish(name, state)
-		}
-		if len(out.fetch) > 0 {
-			got := map[unit.Hash][]byte{}
-			for _, hash := range out.fetch {
-				if !s.lost[hash] {
-					got[hash] = s.texts[hash]
-				}
-			}
-			s.core.fetched(s.now, out.fetch, got, nil)
-		}
-		s.act(out.actions)
-		if len(out.actions) == 0 && len(out.fetch) == 0 && len(s.core.dirty) == 0 {
-			return
-		}
-	}
-	s.t.Fatal("the agent doesn't come to rest")
-}
-
-func (s *sim) act(actions []action) {
-	var installs []action
-	for _, a := range actions {
-		s.check(a)
-		if a.verb == doInstall {
-			installs = append(installs, a)
+	following := s.stepper.Following()
+	for end, n := s.now.Add(200*time.Millisecond), 0; ; n++ {
+		wake := s.stepper.Step(s.now)
+		if s.stepper.Following() != following {
+			following = s.stepper.Following()
+			s.deliver()
 			continue
 		}
-		s.finish(s.agent.do(context.Background(), a))
-	}
-	if len(installs) > 0 {
-		for _, r := range s.agent.install(context.Background(), installs) {
-			s.finish(r)
+		if wake.IsZero() || wake.After(end) {
+			s.now = end
+			return
+		}
+		s.now = wake
+		if n > 1000 {
+			s.t.Fatal("the agent doesn't come to rest")
 		}
 	}
 }
 
-func (s *sim) finish(r result) {
-	if r.jobEnd != nil {
-		s.jobs++
-		r.job = s.jobs
-		s.ends = append(s.ends, simEnd{r.action.verb, r.action.name, r.job, r.jobEnd})
+// check holds what is done to a unit against the instructions.
+func (s *sim) check(call string) {
+	what, arg, _ := strings.Cut(call, " ")
+	switch what {
+	case "states", "invocation", "logs", "reload":
+		return
 	}
-	s.core.finished(s.now, r)
-}
-
-// check holds an action against the instructions.
-func (s *sim) check(a action) {
-	spec, scheduled := s.schedule[a.name]
-	h := s.core.units[a.name]
-	begun := h.rec != nil && h.rec.Intent != nil && h.rec.Intent.Target == unit.TargetNone
-	suspended := s.cluster == nil || s.cluster.ID != "c"
 	if s.quiet {
-		s.t.Fatalf("%s %s, though nothing has changed", a.verb, a.name)
+		s.t.Fatalf("%s, though nothing has changed", call)
 	}
-	isolating := h.rec != nil && h.rec.StopsCutOff && s.core.reach != reachable && (a.verb == doStop || a.verb == doKill)
+	name := unit.Name(arg)
+	h := s.core.units[name]
+	if h == nil { // all of a batch
+		if s.suspended() {
+			s.t.Fatalf("%s without a cluster", call)
+		}
+		return
+	}
+	spec, scheduled := s.schedule[name]
+	begun := h.rec != nil && h.rec.Intent != nil && h.rec.Intent.Target == unit.TargetNone
+	isolating := h.rec != nil && h.rec.StopsCutOff && s.core.reach != reachable && (h.op == doStop || h.op == doKill)
 	switch {
 	case isolating:
-	case suspended:
-		s.t.Fatalf("%s %s without a cluster", a.verb, a.name)
-	case !scheduled && !(begun && (a.verb == doStop || a.verb == doRemove)):
-		s.t.Fatalf("%s %s, which isn't scheduled", a.verb, a.name)
-	case a.verb == doStart || a.verb == doRestart:
+	case s.suspended():
+		s.t.Fatalf("%s without a cluster", call)
+	case !scheduled && !(begun && (h.op == doStop || h.op == doRemove)):
+		s.t.Fatalf("%s, which isn't scheduled", call)
+	case h.op == doStart || h.op == doRestart:
 		if spec.Target != unit.TargetLaunched {
-			s.t.Fatalf("%s %s, which is scheduled as %s", a.verb, a.name, spec.Target)
+			s.t.Fatalf("%s, which is scheduled as %s", call, spec.Target)
 		}
-	case a.verb == doStop:
+	case h.op == doStop:
 		if spec.Target == unit.TargetLaunched {
-			s.t.Fatalf("stop %s, which is to run", a.name)
+			s.t.Fatalf("%s, which is to run", call)
 		}
-	case a.verb == doRemove:
+	case h.op == doRemove:
 		if scheduled && spec.Target != unit.TargetNone {
-			s.t.Fatalf("remove %s, which is scheduled as %s", a.name, spec.Target)
+			s.t.Fatalf("%s, which is scheduled as %s", call, spec.Target)
 		}
-		if u := s.sys.get(a.name); u.active != "inactive" && u.active != "failed" {
-			s.t.Fatalf("remove %s while it is %s", a.name, u.active)
+		if u := s.sys.get(name); u.active != "inactive" && u.active != "failed" {
+			s.t.Fatalf("%s while it is %s", call, u.active)
 		}
 	}
+}
+
+func (s *sim) suspended() bool { return s.cluster == nil || s.cluster.ID != "c" }
+
+// simRecords are on a disk. Nothing is written while all is quiet.
+type simRecords struct {
+	store
+	sim *sim
+}
+
+func (r simRecords) Save(rec *Record) error {
+	if r.sim.quiet {
+		r.sim.t.Fatalf("%s: written down again: %+v", rec.Name, rec)
+	}
+	return r.store.Save(rec)
+}
+
+// simCluster is the agent's registry and presence.
+type simCluster struct {
+	Registry // the sim follows for it
+	Presence
+	sim *sim
+}
+
+func (c simCluster) CheckCluster(found *record.Cluster, known record.ClusterID) error {
+	return new(registry.Registry).CheckCluster(found, known)
+}
+
+func (c simCluster) Files(_ context.Context, hashes []unit.Hash) (map[unit.Hash][]byte, error) {
+	got := map[unit.Hash][]byte{}
+	for _, hash := range hashes {
+		if !c.sim.lost[hash] {
+			got[hash] = c.sim.texts[hash]
+		}
+	}
+	return got, nil
+}
+
+// RenewedAt is so long ago as the host is far from the cluster.
+func (c simCluster) RenewedAt() time.Time {
+	return c.sim.now.Add(-map[reach]time.Duration{cutOff: ttl * 3 / 4, nearlyDead: ttl}[c.sim.reach])
+}
+
+func (c simCluster) PutStates(_ context.Context, states map[unit.Name]*record.State) error {
+	for name, state := range states {
+		c.sim.publish(name, state)
+	}
+	return nil
 }
 
 func (s *sim) publish(name unit.Name, state *record.State) {
@@ -228,7 +245,8 @@ func (s *sim) publish(name unit.Name, state *record.State) {
 		delete(s.states, name)
 		return
 	}
-	if old, ok := s.states[name]; ok && old == *state {
+	// An error may have gone and come back while states were held back.
+	if old, ok := s.states[name]; ok && old == *state && state.Error == "" {
 		s.t.Fatalf("%s: the same state published twice: %+v", name, old)
 	}
 	if state.Target == unit.TargetNone {
@@ -240,27 +258,11 @@ func (s *sim) publish(name unit.Name, state *record.State) {
 }
 
 // jobsEnd lets all jobs end.
-func (s *sim) jobsEnd() { s.mortal(s.jobsEnded) }
-
-func (s *sim) jobsEnded() {
+func (s *sim) jobsEnd() {
 	for _, name := range slices.Sorted(maps.Keys(s.sys.units)) {
 		s.sys.finish(name)
 	}
-	s.core.observe(s.sys.Take().States)
-	ends := s.ends
-	s.ends = nil
-	for _, e := range ends {
-		select {
-		case r := <-e.end:
-			if e.verb == doStop {
-				states, _ := s.sys.States(context.Background(), []unit.Name{e.name})
-				s.core.observe(states)
-			}
-			s.core.ended(s.now, e.name, e.job, r)
-		default:
-			s.ends = append(s.ends, e)
-		}
-	}
+	s.settle()
 }
 
 // engine takes note of acknowledgements, as the real one does.
@@ -270,7 +272,7 @@ func (s *sim) engine() {
 		if spec, ok := s.schedule[name]; ok && spec.Target == unit.TargetNone && state.Target == unit.TargetNone {
 			delete(s.schedule, name)
 			delete(s.states, name)
-			s.core.follow(false, s.cluster, map[unit.Name]*record.Spec{name: nil})
+			s.tell(vanish(name))
 		}
 	}
 }
@@ -280,8 +282,8 @@ func (s *sim) calm() {
 	s.failing, s.crashAt = false, -1
 	clear(s.lost)
 	s.cluster = &record.Cluster{ID: "c", Schema: "1.0.0"}
+	s.reach = reachable
 	s.deliver()
-	s.core.connect(reachable)
 	for range 12 {
 		s.settle()
 		s.jobsEnd()
