@@ -75,6 +75,7 @@ func TestDescriptionHasEveryField(t *testing.T) {
 		"Restarted": api.Restarted{}, "Explanation": api.Explanation{}, "Verdict": api.Verdict{}, "Event": api.Event{},
 		"UnitStatus": api.UnitStatus{}, "Placement": api.Placement{}, "MachineState": api.MachineState{},
 		"UnitEvent": api.ListEvent[api.Unit]{}, "UnitStateEvent": api.ListEvent[api.UnitState]{}, "MachineEvent": api.ListEvent[api.Machine]{},
+		"Backup": api.Backup{}, "BackupUnit": api.BackupUnit{}, "BackupFile": api.BackupFile{}, "MachineOverrides": api.MachineOverrides{},
 		"Failure": api.Failure{}, "Error": api.Error{}, "Problem": api.Problem{},
 	}
 	// Not types of their own: words, and what only a request has.
@@ -137,7 +138,7 @@ func jsonKind(typ reflect.Type) string {
 		return "string"
 	case reflect.Bool:
 		return "boolean"
-	case reflect.Int, reflect.Uint64:
+	case reflect.Int, reflect.Int64, reflect.Uint64:
 		return "integer"
 	case reflect.Slice:
 		return "array of " + jsonKind(typ.Elem())

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry"
 	"github.com/fleet-project/fleet/registry/record"
@@ -21,11 +23,13 @@ type patch struct {
 }
 
 // edit is a patch, understood: a nil value removes the key. Without a key, all
-// that was said of the machine's metadata is taken back.
+// that was said of the machine's metadata is taken back; or all that was said of
+// the machine is what instead has.
 type edit struct {
 	machine machine.ID
 	key     string
 	value   *string
+	instead *record.Overrides
 }
 
 func (s *Server) patchMachines(w http.ResponseWriter, r *http.Request, _ string) error {
@@ -129,6 +133,13 @@ func override(o *record.Overrides, own *machine.Machine, edits []edit) {
 	}
 	removed := slices.Clone(o.Removed)
 	for _, e := range edits {
+		if e.instead != nil {
+			metadata, removed, o.Cordoned = maps.Clone(e.instead.Metadata), slices.Clone(e.instead.Removed), e.instead.Cordoned
+			if metadata == nil {
+				metadata = map[string]string{}
+			}
+			continue
+		}
 		if e.key == "" {
 			clear(metadata)
 			removed = nil
@@ -149,10 +160,13 @@ func override(o *record.Overrides, own *machine.Machine, edits []edit) {
 	o.Metadata, o.Removed = metadata, removed
 }
 
-// understand reads a patch of /<machine>/metadata/<key>, or the removal of
-// /<machine>/metadata.
+// understand reads a patch of /<machine>/metadata/<key>, the removal of
+// /<machine>/metadata, or the replacement of /<machine>/overrides.
 func (p patch) understand() (edit, error) {
 	parts := strings.Split(p.Path, "/")
+	if len(parts) == 3 && parts[0] == "" && parts[2] == "overrides" {
+		return p.understandOverrides(parts[1])
+	}
 	if len(parts) != 3 && len(parts) != 4 || parts[0] != "" || parts[2] != "metadata" {
 		return edit{}, badRequest("path %q: want /MACHINE-ID/metadata/KEY", p.Path)
 	}
@@ -179,15 +193,47 @@ func (p patch) understand() (edit, error) {
 		if err != nil {
 			return e, err
 		}
-		// What no fleet.conf could say must not be said here.
-		if pair, err := machine.ParseMetadata(e.key + "=" + value); err != nil || len(pair) != 1 || pair[e.key] != value || strings.ContainsFunc(e.key+value, unicode.IsControl) {
-			return e, badRequest("%q is no metadata: want a key and a value without commas, quotes, comparisons and control characters", e.key+"="+value)
+		if err := checkMetadata(e.key, value); err != nil {
+			return e, err
 		}
 		e.value = &value
 	case "remove":
 	default:
 		return e, badRequest("op %q: want add, replace or remove", p.Op)
 	}
+	return e, nil
+}
+
+// checkMetadata refuses to have said here what no fleet.conf could say.
+func checkMetadata(key, value string) error {
+	if pair, err := machine.ParseMetadata(key + "=" + value); err != nil || len(pair) != 1 || pair[key] != value || strings.ContainsFunc(key+value, unicode.IsControl) {
+		return badRequest("%q is no metadata: want a key and a value without commas, quotes, comparisons and control characters", key+"="+value)
+	}
+	return nil
+}
+
+// understandOverrides reads all that is to be said of a machine from now on.
+func (p patch) understandOverrides(id string) (edit, error) {
+	e := edit{machine: machine.ID(id)}
+	if _, err := machine.ParseID(id); err != nil {
+		return e, badRequest("path %q: %v", p.Path, err)
+	}
+	if p.Op != "replace" {
+		return e, badRequest("op %q: /MACHINE-ID/overrides can only be replaced", p.Op)
+	}
+	var all api.MachineOverrides
+	if err := json.Unmarshal(p.Value, &all); err != nil || bytes.Equal(p.Value, []byte("null")) {
+		return e, badRequest("value: want an object with metadata, removed and cordoned, each of which may be left out")
+	}
+	for k, v := range all.Metadata {
+		if err := checkMetadata(k, v); err != nil {
+			return e, err
+		}
+	}
+	if slices.Contains(all.Removed, "") {
+		return e, badRequest("value: removed has an empty key")
+	}
+	e.instead = &record.Overrides{Metadata: all.Metadata, Removed: all.Removed, Cordoned: all.Cordoned}
 	return e, nil
 }
 

@@ -35,6 +35,7 @@ var routes = sync.OnceValue(func() []route {
 		{path: "state", calls: map[string]call{http.MethodGet: (*Server).listStates}},
 		{path: "state/N", calls: map[string]call{http.MethodGet: (*Server).getState}},
 		{path: "machines", calls: map[string]call{http.MethodGet: (*Server).listMachines, http.MethodPatch: (*Server).patchMachines}},
+		{path: "backup", calls: map[string]call{http.MethodGet: (*Server).backup}},
 		{path: "watch", calls: map[string]call{http.MethodGet: (*Server).watch}},
 		{path: "discovery", calls: map[string]call{http.MethodGet: (*Server).describe}},
 		{path: "metrics", calls: map[string]call{http.MethodGet: (*Server).serveMetrics}},

@@ -50,7 +50,7 @@ func TestDescriptionHasEveryStatus(t *testing.T) {
 	call(f, 202, "POST", "units/a.service/restart", "")
 	call(f, 400, "POST", "units/a.service/restart?machineID=", "")
 	call(f, 409, "POST", "units/a.service/restart?machineID="+string(node1), "") // it is inactive
-	for _, path := range []string{"units", "units/a.service", "units/a.service/explain", "state", "state/a.service", "machines", "discovery", "metrics"} {
+	for _, path := range []string{"units", "units/a.service", "units/a.service/explain", "state", "state/a.service", "machines", "backup", "discovery", "metrics"} {
 		call(f, 200, "GET", path, "")
 	}
 	for _, path := range []string{"units?limit=0", "state?limit=0", "machines?limit=0", "watch"} {
@@ -85,7 +85,7 @@ func TestDescriptionHasEveryStatus(t *testing.T) {
 		Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a mistake") }),
 	}), l)
 	mistaken := &fixture{t: t, cluster: c, client: clientOf(t, l.Addr().String())}
-	for _, path := range []string{"units", "units/a.service", "units/a.service/explain", "state", "state/a.service", "machines", "watch?unit=a.service"} {
+	for _, path := range []string{"units", "units/a.service", "units/a.service/explain", "state", "state/a.service", "machines", "backup", "watch?unit=a.service"} {
 		call(f, 503, "GET", path, "")
 		call(mistaken, 500, "GET", path, "")
 	}
