@@ -40,7 +40,8 @@ var mayImport = map[string][]string{
 	"discovery":               {"discovery/token"},
 	"discovery/server":        {"discovery", "discovery/token"},
 	"fleetctl/ssh":            {},
-	"fleetctl":                {"unit", "api", "fleetctl/ssh"},
+	"fleetctl/backup":         {"unit"},
+	"fleetctl":                {"unit", "api", "fleetctl/backup", "fleetctl/ssh"},
 	"fleetd/config":           {"unit", "machine", "registry"},
 	"fleetd/manager":          {},
 	"fleetd/member":           {"discovery", "discovery/token", "fleetd/durable", "fleetd/peers"},
@@ -88,9 +89,11 @@ var onlyIn = map[string][]string{
 // never lists what a room must not link, however deep: fleetctl stays small,
 // and what is pure stays pure.
 var never = map[string][]string{
-	"fleetctl":  {"go.etcd.io/etcd", "google.golang.org/grpc", "github.com/prometheus"},
-	"unit":      {"net", "os/exec", "log", "github.com/sirupsen/logrus"},
-	"cloudinit": {"os/exec", "github.com/sirupsen/logrus", "go.etcd.io/etcd", "google.golang.org/grpc"},
+	"fleetctl": {"go.etcd.io/etcd", "google.golang.org/grpc", "github.com/prometheus"},
+	// It is a file's form, and no more.
+	"fleetctl/backup": {"net", "os/exec", "log", "go.etcd.io/etcd"},
+	"unit":            {"net", "os/exec", "log", "github.com/sirupsen/logrus"},
+	"cloudinit":       {"os/exec", "github.com/sirupsen/logrus", "go.etcd.io/etcd", "google.golang.org/grpc"},
 	// No program of the host's has a say in what an image becomes, and no bus.
 	"cloudinit/apply":       {"os/exec", "github.com/godbus/dbus", "github.com/sirupsen/logrus", "go.etcd.io/etcd", "google.golang.org/grpc"},
 	"cloudinit/cloudconfig": {"os/exec", "github.com/sirupsen/logrus", "go.etcd.io/etcd"},

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/fleet-project/fleet/api/server"
 	"github.com/fleet-project/fleet/api/server/servertest"
 	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -81,6 +84,7 @@ func node(digit, hostname string, metadata map[string]string) machine.Machine {
 //	cluster join N [k=v...]          cluster lose N
 //	cluster pause|resume engine|agents
 //	cluster etcd down|up
+//	cluster cordon N                 cluster forget UNIT, the text of it
 //	cluster script UNIT [AFTER:]ACTIVE/SUB[/RESULT[/LOG]]...
 func clusterCommand(ts *testscript.TestScript, _ bool, args []string) {
 	c := ts.Value(clusterKey{}).(*servertest.Cluster)
@@ -94,6 +98,15 @@ func clusterCommand(ts *testscript.TestScript, _ bool, args []string) {
 		c.SetMachine(node(args[1], "", metadata))
 	case "lose":
 		c.LoseMachine(node(args[1], "", nil).ID)
+	case "cordon":
+		id := node(args[1], "", nil).ID
+		_, err := c.UpdateOverrides(context.Background(), []machine.ID{id}, func(_ machine.ID, o *record.Overrides) error {
+			o.Cordoned, o.Metadata = true, map[string]string{"rack": "7"}
+			return nil
+		})
+		ts.Check(err)
+	case "forget":
+		c.LoseText(unit.Name(args[1]))
 	case "pause", "resume":
 		if args[1] == "engine" {
 			c.PauseEngine(args[0] == "pause")
@@ -130,6 +143,8 @@ func maskCommand(ts *testscript.TestScript, _ bool, args []string) {
 	text := ts.ReadFile(args[0])
 	text = strings.ReplaceAll(text, ts.Getenv("WORK"), "WORK")
 	text = strings.ReplaceAll(text, ts.Getenv("FLEETCTL_ENDPOINT"), "ENDPOINT")
+	text = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`).ReplaceAllString(text, "TIME")
+	text = regexp.MustCompile(`revision \d+`).ReplaceAllString(text, "revision N")
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o644))
 }
 

@@ -99,7 +99,7 @@ func (c *cli) sshConfig() ssh.Config {
 		KnownHosts: c.flags.knownHosts, Strict: c.flags.strictHostKeys,
 		Warn: func(text string) { c.errorf("%s", text) },
 	}
-	if in, ok := c.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) && !c.completing {
+	if c.terminal() {
 		cfg.Confirm = c.confirmHost
 	}
 	return cfg
@@ -107,12 +107,23 @@ func (c *cli) sshConfig() ssh.Config {
 
 // confirmHost asks whether an unknown host's key is right.
 func (c *cli) confirmHost(ctx context.Context, host, key string) bool {
+	return c.ask(ctx, fmt.Sprintf("The host %s is unknown. Its key is %s.\nIs that right, and to be remembered (yes/no)? ", host, key))
+}
+
+// terminal reports whether there is somebody to ask.
+func (c *cli) terminal() bool {
+	in, ok := c.stdin.(*os.File)
+	return ok && term.IsTerminal(int(in.Fd())) && !c.completing
+}
+
+// ask asks a question, and reports whether the answer was yes.
+func (c *cli) ask(ctx context.Context, question string) bool {
 	c.asking.Lock() // journal --follow connects to several at once
 	defer c.asking.Unlock()
 	if ctx.Err() != nil {
 		return false
 	}
-	fmt.Fprintf(c.stderr, "The host %s is unknown. Its key is %s.\nIs that right, and to be remembered (yes/no)? ", host, key)
+	fmt.Fprint(c.stderr, question)
 	answers := make(chan string, 1)
 	go func() { // ends with the process at the latest: a read of standard input can't be interrupted
 		answer, _ := bufio.NewReader(c.stdin).ReadString('\n')

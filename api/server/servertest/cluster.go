@@ -117,6 +117,13 @@ func (c *Cluster) LoseMachine(id machine.ID) {
 	c.write(changes...)
 }
 
+// LoseText has a unit's text vanish from etcd.
+func (c *Cluster) LoseText(name unit.Name) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.write(record.FileChange{Hash: c.view.Units[name].File})
+}
+
 // Script says what systemd does with a unit when it is started: active and
 // running at once unless told otherwise.
 func (c *Cluster) Script(name unit.Name, moments ...Moment) {
