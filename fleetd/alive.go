@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/fleet-project/fleet/registry"
 )
 
 // alive is an error if a part of the node is stuck: the agent's loop, the
@@ -85,6 +87,9 @@ func (n *node) status() string {
 	s := fmt.Sprintf("joined as %s (%s), %d units", m.ID.Short(), m.IP, ag.Units())
 	if n.engine != nil && n.engine.Report().Leads != nil {
 		s += ", leads the cluster"
+	}
+	if refused := (*registry.RefusedError)(nil); errors.As(etcd, &refused) {
+		return s + fmt.Sprintf("; everything stays as it is: %v", refused)
 	}
 	if etcd != nil {
 		return s + fmt.Sprintf("; etcd is out of reach, everything stays as it is: %v", etcd)

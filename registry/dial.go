@@ -77,6 +77,7 @@ type Registry struct {
 	mu     sync.Mutex
 	health error                           // why etcd did not answer last, nil when it did
 	lost   bool                            // it was said that etcd does not answer
+	full   error                           // why etcd takes no writes, nil when it does
 	leases map[machine.ID]clientv3.LeaseID // of each machine's keys, as last seen
 	doubts chan struct{}                   // closed when followers shall start over
 	said   map[string]int64                // unreadable keys, at the revision at which it was said
@@ -169,11 +170,31 @@ func (r *Registry) Close() error {
 	return err
 }
 
-// Health says why etcd does not answer, or nil when it did last.
+// Health says why etcd does not answer, or takes no writes; nil when all is well.
 func (r *Registry) Health() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.health == nil {
+		return r.full
+	}
 	return r.health
+}
+
+// outOfRoom reports whether etcd refused to write because its database is full.
+func (r *Registry) outOfRoom() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.full != nil
+}
+
+// tookWrite notes that etcd has room, or has it again.
+func (r *Registry) tookWrite() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.full != nil {
+		r.log.Info("etcd has room again: going on")
+		r.full = nil
+	}
 }
 
 // noted remembers whether etcd answered, says so when that changed, and passes
@@ -186,6 +207,10 @@ func (r *Registry) noted(ctx context.Context, err error) error {
 	err = r.explained(err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if errors.Is(err, rpctypes.ErrNoSpace) && r.full == nil {
+		r.log.Error(err)
+		r.full = err
+	}
 	switch {
 	case err == nil || answered(err):
 		if r.lost {
@@ -216,7 +241,7 @@ func (r *Registry) notedLease(ctx context.Context, err error) error {
 func answered(err error) bool {
 	for _, no := range []error{
 		rpctypes.ErrLeaseNotFound, rpctypes.ErrCompacted, rpctypes.ErrFutureRev,
-		rpctypes.ErrRequestTooLarge, rpctypes.ErrTooManyOps, rpctypes.ErrDuplicateKey,
+		rpctypes.ErrRequestTooLarge, rpctypes.ErrTooManyOps, rpctypes.ErrDuplicateKey, rpctypes.ErrNoSpace,
 	} {
 		if errors.Is(err, no) {
 			return true

@@ -99,7 +99,7 @@ func newMetrics(r *Registry, reg prometheus.Registerer) metrics {
 	reg.MustRegister(m.operations, m.failures, m.durations, m.events, m.restarts, m.losses, m.renewals,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "fleet_registry_etcd_up",
-			Help: "1 if etcd answered this host's last request, 0 if not.",
+			Help: "1 if etcd answered this host's last request and takes writes, 0 if not.",
 		}, func() float64 {
 			if r.Health() != nil {
 				return 0
@@ -141,7 +141,24 @@ func (r *Registry) measure(ctx context.Context, method string, req, reply any, c
 	if err == nil && r.history.answered(before, req, reply) {
 		r.wentBack()
 	}
+	if err == nil && puts(req) {
+		r.tookWrite()
+	}
 	return err
+}
+
+// puts reports whether a request is one that an etcd without room refuses.
+func puts(req any) bool {
+	txn, ok := req.(*pb.TxnRequest)
+	if !ok {
+		return false
+	}
+	for _, op := range txn.GetSuccess() {
+		if op.GetRequestPut() != nil || puts(op.GetRequestTxn()) {
+			return true
+		}
+	}
+	return false
 }
 
 // asked counts one round trip. What the caller gave up himself says nothing.

@@ -122,6 +122,9 @@ func (p *Presence) renew(ctx context.Context) error {
 	default:
 		p.mu.Lock()
 		p.renewed = sent
+		if p.r.outOfRoom() {
+			p.presenceDirty() // for something to write, which tells when there is room again
+		}
 		p.mu.Unlock()
 	}
 	return p.flush(ctx)

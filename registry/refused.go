@@ -7,7 +7,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// RefusedError says that etcd answers, but does not let fleet in, and what to do.
+// RefusedError says that etcd answers, but does not let fleet in, or has no room
+// left, and what to do.
 type RefusedError struct {
 	Remedy string
 	Err    error
@@ -30,6 +31,9 @@ func (e *unreachableError) Unwrap() error { return e.err }
 // explained puts an error of etcd's or of the way to it into words that help.
 func (r *Registry) explained(err error) error {
 	switch {
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		return &RefusedError{Err: err, Remedy: "nothing is lost and what runs goes on, but nothing can be changed. Make room, as root on a host with etcd: fleetd etcd free " +
+			"(with an etcd of your own: etcdctl compact, defrag, alarm disarm)"}
 	case err == nil, answered(err):
 		return err
 	case errors.Is(err, rpctypes.ErrAuthFailed):

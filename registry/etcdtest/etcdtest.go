@@ -30,6 +30,7 @@ const patience = 30 * time.Second
 type Server struct {
 	dir    string
 	txnOps uint  // as --max-txn-ops; 0: etcd's default
+	quota  int64 // as --quota-backend-bytes; 0: etcd's default
 	link   *Link // the way in that Stop can shut: etcd would wait for its clients to go
 	etcd   *embed.Etcd
 	client *clientv3.Client
@@ -38,19 +39,25 @@ type Server struct {
 // New starts a server for one test, which ends and is removed with it.
 func New(t testing.TB) *Server {
 	t.Helper()
-	return newServer(t, 0)
+	return newServer(t, Server{})
+}
+
+// NewWithQuota is New with an etcd whose database may have so many bytes.
+func NewWithQuota(t testing.TB, bytes int64) *Server {
+	t.Helper()
+	return newServer(t, Server{quota: bytes})
 }
 
 // NewWithTxnOps is New with an etcd that takes so many operations in a
 // transaction.
 func NewWithTxnOps(t testing.TB, ops uint) *Server {
 	t.Helper()
-	return newServer(t, ops)
+	return newServer(t, Server{txnOps: ops})
 }
 
-func newServer(t testing.TB, txnOps uint) *Server {
+func newServer(t testing.TB, like Server) *Server {
 	t.Helper()
-	s, err := start(txnOps)
+	s, err := start(like)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,13 +65,13 @@ func newServer(t testing.TB, txnOps uint) *Server {
 	return s
 }
 
-func start(txnOps uint) (*Server, error) {
+func start(like Server) (*Server, error) {
 	// Not t.TempDir: the names of sockets must stay below 108 bytes.
 	dir, err := os.MkdirTemp("", "etcd")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, txnOps: txnOps}
+	s := &Server{dir: dir, txnOps: like.txnOps, quota: like.quota}
 	if err := s.open(); err != nil {
 		s.close()
 		return nil, err
@@ -90,6 +97,7 @@ func (s *Server) serve() error {
 	if s.txnOps > 0 {
 		cfg.MaxTxnOps = s.txnOps
 	}
+	cfg.QuotaBackendBytes = s.quota
 	client := url.URL{Scheme: "unix", Path: s.socket("client.sock")}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	for _, u := range []url.URL{client, cfg.ListenPeerUrls[0]} {

@@ -111,3 +111,35 @@ func (s *Server) Leases(t testing.TB) []clientv3.LeaseID {
 	}
 	return out
 }
+
+// Fill writes until the server's database is full. MakeRoom ends that.
+func (s *Server) Fill(t testing.TB) {
+	t.Helper()
+	large := make([]byte, 256<<10)
+	for {
+		if _, err := s.client.Put(within(t), "/filler", string(large)); errors.Is(err, rpctypes.ErrNoSpace) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// MakeRoom does what an operator does when the database is full: forget history,
+// give the space back, and lift the alarm.
+func (s *Server) MakeRoom(t testing.TB) {
+	t.Helper()
+	s.Compact(t)
+	if _, err := s.client.Defragment(within(t), s.client.Endpoints()[0]); err != nil {
+		t.Fatal(err)
+	}
+	alarms, err := s.client.AlarmList(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range alarms.Alarms {
+		if _, err := s.client.AlarmDisarm(within(t), (*clientv3.AlarmMember)(a)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -33,7 +33,7 @@ func (s *Shared) Server(t testing.TB) *Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.server == nil {
-		server, err := start(0)
+		server, err := start(Server{})
 		if err != nil {
 			t.Fatal(err)
 		}
