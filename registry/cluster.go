@@ -29,8 +29,9 @@ func (r *Registry) CheckCluster(found *record.Cluster, known record.ClusterID) e
 	switch {
 	case found == nil && known != "":
 		return &ClusterError{
-			Msg:    fmt.Sprintf("etcd key %s is gone: fleet changes nothing and keeps every unit running", key),
-			Remedy: fmt.Sprintf("if this is still the same cluster, run: etcdctl put %s '%s'", key, encode(record.Cluster{ID: known, Schema: schema})),
+			Msg: fmt.Sprintf("etcd key %s is gone: fleet changes nothing and keeps every unit running", key),
+			Remedy: fmt.Sprintf("if etcd was restored by fleetd etcd restore, run: fleetd etcd restore --finish; otherwise, "+
+				"if this is still the same cluster, run: etcdctl put %s '%s'", key, encode(record.Cluster{ID: known, Schema: schema})),
 		}
 	case found == nil:
 		return &ClusterError{
@@ -63,6 +64,7 @@ func (l *Leadership) EnsureCluster(ctx context.Context, known record.ClusterID) 
 	resp, err := r.txn(ctx, nil, []clientv3.Op{
 		clientv3.OpGet(r.keys.cluster()),
 		clientv3.OpGet(r.keys.schedule(), clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly()),
+		clientv3.OpGet(r.keys.restored(), clientv3.WithCountOnly()),
 	})
 	if err != nil {
 		return fmt.Errorf("reading the cluster's id: %w", err)
@@ -73,6 +75,12 @@ func (l *Leadership) EnsureCluster(ctx context.Context, known record.ClusterID) 
 			return fmt.Errorf("etcd key %s holds what fleet cannot read (%w): restore it", r.keys.cluster(), err)
 		}
 		return r.CheckCluster(&found, known)
+	}
+	if resp.Responses[2].GetResponseRange().Count > 0 {
+		return &ClusterError{
+			Msg:    "etcd was restored from a backup: fleet changes nothing and keeps every unit running",
+			Remedy: "when all hosts are back (fleetctl list-machines), run on one of them: fleetd etcd restore --finish",
+		}
 	}
 	if known != "" {
 		return r.CheckCluster(nil, known)

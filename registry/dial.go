@@ -143,7 +143,7 @@ func newRegistry(cfg Config) *Registry {
 	r := &Registry{
 		clock:     realClock{},
 		random:    rand.Reader,
-		keys:      keyspace(strings.TrimSuffix(cfg.Prefix, "/") + "/"),
+		keys:      keyspaceOf(cfg.Prefix),
 		user:      cfg.Username,
 		log:       cfg.Log,
 		connector: newConnector(cfg),

@@ -18,9 +18,11 @@ import (
 type keyspace string
 
 func (k keyspace) cluster() string                 { return string(k) + "cluster" }
+func (k keyspace) restored() string                { return string(k) + "restored" }
 func (k keyspace) leader() string                  { return string(k) + "leader" }
 func (k keyspace) file(h unit.Hash) string         { return string(k) + "files/" + string(h) }
 func (k keyspace) unit(n unit.Name) string         { return string(k) + "units/" + string(n) }
+func (k keyspace) machines() string                { return string(k) + "machines/" }
 func (k keyspace) machine(id machine.ID) string    { return string(k) + "machines/" + string(id) }
 func (k keyspace) overrides(id machine.ID) string  { return string(k) + "metadata/" + string(id) }
 func (k keyspace) schedule() string                { return string(k) + "schedule/" }
@@ -31,6 +33,8 @@ func (k keyspace) placement(key record.Key) string {
 	return k.scheduleOf(key.Machine) + string(key.Unit)
 }
 func (k keyspace) state(key record.Key) string { return k.statesOf(key.Machine) + string(key.Unit) }
+
+func keyspaceOf(prefix string) keyspace { return keyspace(strings.TrimSuffix(prefix, "/") + "/") }
 
 // split gives a key's room and what follows; no room when it isn't fleet's.
 func (k keyspace) split(key []byte) (room, rest string) {
