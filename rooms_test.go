@@ -49,8 +49,9 @@ var mayImport = map[string][]string{
 	"fleetd/peers":            {},
 	"fleetd/proxy":            {"fleetd/durable", "fleetd/peers"},
 	"fleetd/replace":          {"discovery", "discovery/token", "fleetd/durable", "fleetd/member", "fleetd/peers", "fleetd/proxy"},
+	"fleetd/rescue":           {"machine", "registry", "registry/record", "fleetd/member", "fleetd/peers"},
 	"fleetd/setup":            {"agent/systemd", "cloudinit", "cloudinit/apply", "cloudinit/cloudconfig", "cloudinit/format", "cloudinit/source", "machine"},
-	"fleetd":                  {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "discovery/server", "fleetd/config", "fleetd/manager", "fleetd/member", "fleetd/proxy", "fleetd/replace", "fleetd/setup"},
+	"fleetd":                  {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "discovery/server", "fleetd/config", "fleetd/manager", "fleetd/member", "fleetd/proxy", "fleetd/replace", "fleetd/rescue", "fleetd/setup"},
 	"functional/bare":         {},
 	"functional/platform":     {},
 	"functional/cluster":      {"functional/platform"},
@@ -75,9 +76,9 @@ var mayImport = map[string][]string{
 // onlyIn says which rooms alone may import a library: what it speaks is those
 // rooms' secret.
 var onlyIn = map[string][]string{
-	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "registry/etcdmodel", "fleetd/member", "fleetd/peers", "fleetd/proxy", "fleetd/replace", "bench/hosts/floor", "bench/cluster"},
-	"go.etcd.io/etcd/client/v3":             {"registry", "registry/etcdtest", "registry/etcdmodel", "fleetd/replace", "bench/hosts/floor", "bench/cluster"},
-	"go.etcd.io/etcd/server":                {"fleetd", "fleetd/member", "registry/etcdtest"},
+	"go.etcd.io/etcd/client":                {"registry", "registry/etcdtest", "registry/etcdmodel", "fleetd/member", "fleetd/peers", "fleetd/proxy", "fleetd/replace", "fleetd/rescue", "bench/hosts/floor", "bench/cluster"},
+	"go.etcd.io/etcd/client/v3":             {"registry", "registry/etcdtest", "registry/etcdmodel", "fleetd/replace", "fleetd/rescue", "bench/hosts/floor", "bench/cluster"},
+	"go.etcd.io/etcd/server":                {"fleetd", "fleetd/member", "fleetd/rescue", "registry/etcdtest"},
 	"go.etcd.io/bbolt":                      {"discovery/server", "fleetd/member"},
 	"github.com/coreos/butane":              {"cloudinit"},
 	"github.com/coreos/ignition":            {"cloudinit", "cloudinit/apply", "cloudinit/cloudconfig"},

@@ -51,7 +51,7 @@ It ends with status 78 if trying again would not help.`,
 			return joinEtcd(cmd.Context(), args)
 		},
 	}
-	cmd.AddCommand(replaceCommand())
+	cmd.AddCommand(replaceCommand(), freeCommand(), snapshotCommand(), restoreCommand())
 	return cmd
 }
 

@@ -106,7 +106,7 @@ func initialURLs(initial string) (out []string) {
 // look finds out how things are.
 func (r *run) look(ctx context.Context) (v View, err error) {
 	s := r.Settings
-	v = View{Service: r.Service, Us: s.PeerURLs(), DataDir: s.DataDir, Target: r.Target, Health: map[uint64]error{}, Running: map[uint64]bool{}}
+	v = View{Service: r.Service, Us: s.PeerURLs(), DataDir: s.DataDir, Target: r.Target, Add: r.Add, Health: map[uint64]error{}, Running: map[uint64]bool{}}
 	disk, err := s.ReadDisk()
 	if err != nil {
 		return v, err

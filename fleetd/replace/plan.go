@@ -31,6 +31,7 @@ type View struct {
 	DataDir string
 	Note    *member.Note
 	Target  string // a member's name or ID; "": this host's former self
+	Add     bool   // if it has none: as one more member
 	// Removed is the member that an earlier run, which was cut off, was to remove.
 	Removed uint64
 }
@@ -94,7 +95,10 @@ func (v View) old(ours int) (*peers.Member, error) {
 	case v.Target != "":
 		return nil, fmt.Errorf("the cluster has no member %q; it has %s", v.Target, list(v.Members))
 	}
-	return nil, fmt.Errorf("no member has this host's peer URL (%s): say in whose place it shall be, with --member NAME; the cluster has %s", strings.Join(v.Us, ","), list(v.Members))
+	if v.Add {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("no member has this host's peer URL (%s): say in whose place it shall be, with --member NAME, or that it is to be one more, with --add; the cluster has %s", strings.Join(v.Us, ","), list(v.Members))
 }
 
 func list(members []peers.Member) string {

@@ -53,6 +53,7 @@ func TestMake(t *testing.T) {
 	}{
 		{"its former self", func(*View) {}, "take member 1 (n1, http://10.0.0.1:2380) out|add this host (http://10.0.0.1:2380)|restart etcd-member.service|wait"},
 		{"by name", func(v *View) { v.Us = []string{peer(9)}; v.Target, v.Running[3] = "n3", false; v.Health[1] = nil }, "take member 3|add this host (http://10.0.0.9:2380)|restart|wait"},
+		{"one more", func(v *View) { v.Us, v.Add, v.Health[1] = []string{peer(9)}, true, nil }, "add this host (http://10.0.0.9:2380)|restart|wait"},
 		{"by ID", func(v *View) { v.Us = []string{peer(9)}; v.Target, v.Running[3] = "3", false; v.Health[1] = nil }, "take member 3|add|restart|wait"},
 		{"cut off when it was out", func(v *View) { v.Us, v.Removed = []string{peer(9)}, 8 }, "add this host|restart|wait"},
 		{"cut off when it was noted", func(v *View) { v.Note, v.Members[0].Learner, v.Members[0].Name = note, true, "" }, "restart|wait"},

@@ -20,6 +20,7 @@ type Options struct {
 	Settings       member.Settings // of the service
 	Service        Service         // what runs etcd here: etcd2.service
 	Target         string          // a member's name or ID; "": this host's former self
+	Add            bool            // if it has none: as one more member
 	Endpoints      []string        // client URLs at which the cluster is; none: found
 	User, Password string          // of etcd's, who may change its members
 	DryRun         bool

@@ -38,6 +38,12 @@ func (s Service) Restart(ctx context.Context) error {
 	return err
 }
 
+// Stop ends it.
+func (s Service) Stop(ctx context.Context) error {
+	_, err := s.run(ctx, "systemctl", "stop", string(s))
+	return err
+}
+
 // property asks systemd for one of the service's properties.
 func (s Service) property(ctx context.Context, name string, into any) error {
 	const systemd = "org.freedesktop.systemd1"

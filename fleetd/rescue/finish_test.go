@@ -1,0 +1,74 @@
+package rescue
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// returning is a cluster whose machines come back one after the other, each when it
+// has been looked for.
+type returning struct {
+	held     registry.Restored
+	machines []machine.ID
+	view     *record.View
+	finished *registry.Reality
+}
+
+func (r *returning) Restoring(context.Context) (*registry.Restored, *record.View, error) {
+	if r.finished != nil {
+		return nil, nil, registry.ErrNotRestoring
+	}
+	if len(r.machines) > 0 {
+		id := r.machines[0]
+		r.machines = r.machines[1:]
+		r.view.Apply(record.MachineChange{ID: id, New: &machine.Machine{ID: id}})
+		r.view.Apply(record.StateChange{Key: record.Key{Machine: id, Unit: unit.Name(id + ".service")}, New: &record.State{Spec: record.Spec{Target: unit.TargetLaunched}}})
+	}
+	return &r.held, r.view, nil
+}
+
+func (r *returning) FinishRestore(_ context.Context, _ *registry.Restored, is registry.Reality) error {
+	r.finished = &is
+	return nil
+}
+
+func TestFinish(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		without []string
+		waits   bool // until it is given up
+		says    string
+	}{
+		{"all but one come back", nil, true, "waiting for n3"},
+		{"which is given up", []string{"m3"}, false, "never heard of them; they are left alone. Hand them in again (fleetctl start), and they stay as they are: [m1.service m2.service]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := &returning{held: registry.Restored{Machines: map[machine.ID]string{"m1": "n1", "m2": "n2", "m3": "n3"}}, machines: []machine.ID{"m1", "m2"}, view: record.NewView()}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var said []string
+			err := Finish(ctx, FinishOptions{Registry: r, Without: tt.without, Pause: time.Millisecond, Say: func(text string) {
+				said = append(said, text)
+				if tt.waits && strings.HasPrefix(text, "waiting for n3:") {
+					cancel()
+				}
+			}})
+			if (r.finished == nil) != tt.waits || errors.Is(err, context.Canceled) != tt.waits {
+				t.Errorf("finished: %v, %v", r.finished, err)
+			}
+			if got := strings.Join(said, "\n"); !strings.Contains(got, tt.says) {
+				t.Errorf("it said %s", got)
+			}
+		})
+	}
+}
