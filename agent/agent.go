@@ -171,6 +171,7 @@ type Agent struct {
 	started    time.Time
 	returning  bool      // the lease is back, the schedule isn't yet
 	noted      time.Time // the renewal that is written down
+	unnoted    bool      // it couldn't be, and that has been said
 	follower   *follower
 	emptied    []chan struct{} // closed when nothing is left here
 }

@@ -78,10 +78,10 @@ func (a *Agent) noteRenewal(now, renewed time.Time) {
 	if err == nil {
 		err = a.records.SaveRenewal(up - now.Sub(renewed))
 	}
-	if err != nil {
+	if err != nil && !a.unnoted {
 		a.log.WithError(err).Error("can't write down when the lease was renewed: a fleetd that starts while the host is cut off will not know")
 	}
-	a.noted = renewed
+	a.noted, a.unnoted = renewed, err != nil
 }
 
 // formerRenewal tells when an earlier fleetd's lease was renewed; zero if

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fleet-project/fleet/machine"
@@ -145,12 +147,24 @@ func readJSON[T any](path string) (T, error) {
 	return v, nil
 }
 
-// writeJSON replaces a file whole: fleetd may be killed at any instruction.
+// writeJSON replaces a file whole: fleetd may be killed at any instruction. Where
+// the disk is full it writes over what is there: for a unit to be stopped there is
+// space as long as there was space to start it.
 func writeJSON(path string, v any) error {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
+	err = replaceFile(path, text)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		if overwrite(path, text) == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func replaceFile(path string, text []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -171,5 +185,30 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		_ = os.Remove(f.Name())
 	}
+	return err
+}
+
+// block is what every file takes up at least, on any file system that holds
+// records.
+const block = 4096
+
+// overwrite writes a text over a file's, in one step that is done or not, and
+// takes no more space than the file has. What was longer becomes blanks at the
+// end, which mean nothing in JSON.
+func overwrite(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	was, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if was.Size() == 0 || len(text) > block || was.Size() > block {
+		return fmt.Errorf("%s: can't be written over in one step", path)
+	}
+	text = append(text, bytes.Repeat([]byte(" "), max(0, int(was.Size())-len(text)))...)
+	_, err = f.WriteAt(text, 0)
 	return err
 }
