@@ -129,7 +129,7 @@ func fleetdStopped(s *scene) {
 	const dropIn = "/run/systemd/system/fleet.service.d/50-no-watchdog.conf"
 	s.must(h.WriteFile(s.ctx, dropIn, platform.File{Content: "[Service]\nWatchdogSec=0\n"}))
 	s.run(h, "systemctl daemon-reload; systemctl restart fleet.service")
-	s.t.Cleanup(func() { s.run(h, "rm "+dropIn+"; systemctl daemon-reload; systemctl restart fleet.service") })
+	s.after(func() { s.run(h, "rm "+dropIn+"; systemctl daemon-reload; systemctl restart fleet.service") })
 	s.awaitJoined(h)
 	s.start("w", 12, Witness())
 	theirs := s.on(h)

@@ -53,6 +53,17 @@ func (s *scene) must(err error) {
 	}
 }
 
+// after has something done when the row has ended, however it ended, in time of
+// its own.
+func (s *scene) after(do func()) {
+	s.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		s.ctx = ctx
+		do()
+	})
+}
+
 // await waits for a condition.
 func (s *scene) await(what string, holds func() (ok bool, saw string)) {
 	s.t.Helper()
@@ -72,7 +83,7 @@ func (s *scene) awaitSaid(h *platform.Host, words string) {
 func (s *scene) ttl(d time.Duration) {
 	s.t.Helper()
 	s.setTTL(d)
-	s.t.Cleanup(func() { s.setTTL(agentTTL) })
+	s.after(func() { s.setTTL(agentTTL) })
 }
 
 func (s *scene) setTTL(d time.Duration) {

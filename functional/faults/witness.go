@@ -41,15 +41,24 @@ func SlowWitness(stop time.Duration, lines ...string) string {
 	return witness(fmt.Sprintf("TimeoutStopSec=%d\n", int((stop+time.Minute).Seconds())), stop, lines)
 }
 
-// CrashingWitness is a witness that crashes, and is started anew by systemd, every
-// so often, for ever.
+// CrashingWitness is a witness that crashes after a while, whole seconds, and is
+// started anew by systemd each time.
 func CrashingWitness(life time.Duration, lines ...string) string {
-	return "[Unit]\nStartLimitIntervalSec=0\n\n" + strings.Replace(witness("Restart=always\nRestartSec=100ms\n", 0, lines),
-		"%n 0", fmt.Sprintf("%%n 0 %g", life.Seconds()), 1)
+	return "[Unit]\nStartLimitIntervalSec=0\n\n" + crashing(life, lines)
+}
+
+// GivingUpWitness is one that systemd starts three times, and then no more.
+func GivingUpWitness(life time.Duration, lines ...string) string {
+	return "[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=3\n\n" + crashing(life, lines)
+}
+
+func crashing(life time.Duration, lines []string) string {
+	text := witness("Restart=always\nRestartSec=100ms\n", 0, lines)
+	return strings.Replace(text, "%n 0", fmt.Sprintf("%%n 0 %d", int(life.Seconds())), 1)
 }
 
 func witness(service string, stop time.Duration, lines []string) string {
-	return fmt.Sprintf("[Service]\nExecStart=%s %%n %g\n%s\n[X-Fleet]\n%s\n", witnessPath, stop.Seconds(), service, strings.Join(lines, "\n"))
+	return fmt.Sprintf("[Service]\nExecStart=%s %%n %d\n%s\n[X-Fleet]\n%s\n", witnessPath, int(stop.Seconds()), service, strings.Join(lines, "\n"))
 }
 
 // Moment is a time of the machine's monotonic clock, which counts from its boot
