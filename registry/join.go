@@ -201,7 +201,7 @@ func (p *Presence) outwait(ctx context.Context, holder machine.Machine, lease cl
 		}
 		// No event tells of a renewal, so look.
 		pause := min(max(now.left-now.granted/3, retryPause), max(now.granted/2, time.Second))
-		resp, told, err := p.r.clock.Await(ctx, changed, pause)
+		resp, told, err := p.r.await(ctx, changed, pause)
 		switch {
 		case err != nil:
 			return false, err

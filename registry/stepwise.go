@@ -78,10 +78,13 @@ func (c *Candidate) Keep(ctx context.Context) {
 	keeper{Lease: c.r.etcd.Lease, r: c.r, granted: c.granted, ttl: c.ttl}.keep(ctx, c.term.lease)
 }
 
-// Elected gives the lead, or nil while others stand before this candidate. done
-// is closed by who keeps the lease, when it is lost.
-func (c *Candidate) Elected(ctx context.Context, done <-chan struct{}) (*Leadership, error) {
-	resp, err := c.r.txn(ctx, nil, []clientv3.Op{clientv3.OpGet(c.r.keys.leader()+"/", clientv3.WithPrefix(),
+// Rivals is the prefix of all candidates' keys.
+func (c *Candidate) Rivals() string { return c.r.keys.leader() + "/" }
+
+// Elected gives the lead, or nil while others stand before this candidate. Who
+// keeps the lease closes done when it is lost, and keeps it no more after end.
+func (c *Candidate) Elected(ctx context.Context, done <-chan struct{}, end func()) (*Leadership, error) {
+	resp, err := c.r.txn(ctx, nil, []clientv3.Op{clientv3.OpGet(c.Rivals(), clientv3.WithPrefix(),
 		clientv3.WithMaxCreateRev(c.term.rev-1), clientv3.WithKeysOnly())})
 	if err != nil {
 		return nil, fmt.Errorf("campaigning: %w", err)
@@ -89,7 +92,7 @@ func (c *Candidate) Elected(ctx context.Context, done <-chan struct{}) (*Leaders
 	if len(resp.Responses[0].GetResponseRange().Kvs) > 0 {
 		return nil, nil
 	}
-	l := &Leadership{r: c.r, term: c.term, done: done, end: func() {}, version: 1}
+	l := &Leadership{r: c.r, term: c.term, done: done, end: end, version: 1}
 	return l, l.confirm(ctx)
 }
 
@@ -146,13 +149,12 @@ func (f *Feed) Snapshot(ctx context.Context) (Update, error) {
 // Take takes what the watch tells; an error says that a snapshot is to be taken
 // anew.
 func (f *Feed) Take(resp clientv3.WatchResponse) (Update, error) {
-	select {
-	case <-f.doubted:
-		return Update{}, errDoubted
-	default:
-		return f.r.take(f.ranges, f.view, resp)
-	}
+	return f.r.take(f.ranges, f.view, resp)
 }
+
+// Doubts is closed when a snapshot is to be taken anew though the watch tells
+// nothing.
+func (f *Feed) Doubts() <-chan struct{} { return f.doubted }
 
 // Guarding follows the machine's own keys; [Presence.Guard] is to be told.
 func (p *Presence) Guarding() *Feed { return &Feed{r: p.r, ranges: p.r.own(p.machine.ID)} }

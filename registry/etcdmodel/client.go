@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 )
@@ -104,6 +105,30 @@ func (k *keepAlive) Send(r *pb.LeaseKeepAliveRequest) error {
 
 func (k *keepAlive) Recv() (*pb.LeaseKeepAliveResponse, error) {
 	return ask(k.client, true, k.sent, k.client.Store.renew)
+}
+
+// Told gives what a watch tells of the events after one revision up to another,
+// of keys that are wanted.
+func (s *Store) Told(since, upTo int64, wanted func(key string, deleted bool) bool) clientv3.WatchResponse {
+	events, held := s.Since(since)
+	if !held {
+		return clientv3.WatchResponse{CompactRevision: s.compacted}
+	}
+	var out clientv3.WatchResponse
+	for _, e := range events {
+		if e.Kv.ModRevision > upTo {
+			break
+		}
+		if !wanted(string(e.Kv.Key), e.Deleted) {
+			continue
+		}
+		kind := mvccpb.Event_PUT
+		if e.Deleted {
+			kind = mvccpb.Event_DELETE
+		}
+		out.Events = append(out.Events, &clientv3.Event{Type: kind, Kv: e.Kv})
+	}
+	return out
 }
 
 // Silent is a watcher that never tells anything: as slow as a watch can be.

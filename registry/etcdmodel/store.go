@@ -27,6 +27,9 @@ type Store struct {
 	MaxOps int
 	// Committed is told of each event, at once; nil: nobody is.
 	Committed func(Event)
+	// Refused is told of each transaction whose conditions do not hold, and what
+	// keys they are about; nil: nobody is.
+	Refused func(keys []string)
 }
 
 // Event is one change. Kv is what the key became, with only Key and ModRevision

@@ -16,6 +16,13 @@ func (s *Store) txn(r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	}
 	// All that is compared, in nested transactions too, is what was before.
 	path := s.paths(r)
+	if !path[0] && s.Refused != nil {
+		keys := make([]string, len(r.Compare))
+		for i, c := range r.Compare {
+			keys[i] = string(c.Key)
+		}
+		s.Refused(keys)
+	}
 	rev := s.rev + 1
 	wrote := false
 	resp := s.run(r, &path, rev, &wrote)

@@ -1,0 +1,329 @@
+package simulation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry"
+	"github.com/fleet-project/fleet/registry/record"
+	"github.com/fleet-project/fleet/unit"
+)
+
+// violation is a promise that was broken.
+type violation struct {
+	invariant string
+	unit      unit.Name
+	on        machine.ID
+	at        time.Time
+	what      string
+}
+
+func (v *violation) Error() string {
+	return fmt.Sprintf("%s, at %.3f s: %s: %s", v.invariant, v.at.Sub(epoch).Seconds(), v.unit, v.what)
+}
+
+// judge knows what is true, and holds it against the promises: what runs where it
+// is told by the models of systemd, what is stored by the model of etcd.
+type judge struct {
+	w     *world
+	wrong *violation
+
+	feed *registry.Feed
+	view *record.View
+	rev  int64
+
+	running map[unit.Name]map[machine.ID]*life
+	strange map[machine.ID]*absence
+	asked   map[unit.Name]*wishes
+}
+
+// life is an instance.
+type life struct{ Instance }
+
+// absence is a machine's that was lost: the cluster may have given its units to
+// others. It ends when the machine has been in touch for long enough to have
+// carried out what it was told.
+type absence struct {
+	since   time.Time
+	inTouch time.Time // since when, zero while it isn't
+}
+
+// settleTime is what a machine that is back has to take its units away: it may be
+// told late, and a unit may take long to stop, or to start before it can be.
+const settleTime = 45 * time.Second
+
+// wishes are what operators asked for of a unit.
+type wishes struct {
+	acked    bool // it was submitted, and that was confirmed
+	destroys int  // attempts since
+	lately   time.Time
+	pending  int // submits under way
+}
+
+func newJudge(w *world) *judge {
+	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, strange: map[machine.ID]*absence{}, asked: map[unit.Name]*wishes{}}
+}
+
+// begin has the judge look at the store from now on.
+func (j *judge) begin() {
+	j.feed = j.w.observer()
+	u, err := j.feed.Snapshot(j.w.direct())
+	if err != nil {
+		panic(err)
+	}
+	j.view, j.rev = u.View, u.View.Revision
+	j.tick()
+}
+
+// tick judges once a second what takes time to be wrong.
+func (j *judge) tick() {
+	j.w.after(time.Second, func() {
+		j.touches()
+		for _, name := range slices.Sorted(maps.Keys(j.running)) {
+			j.doubles(name)
+		}
+		j.lost()
+		j.tick()
+	})
+}
+
+func (j *judge) fail(invariant string, name unit.Name, on machine.ID, format string, args ...any) {
+	if j.wrong == nil {
+		j.wrong = &violation{invariant, name, on, j.w.now, fmt.Sprintf(format, args...)}
+		j.w.note(name, on, "WRONG: %s", j.wrong)
+	}
+}
+
+// look takes over what was stored since the last look.
+func (j *judge) look() {
+	if j.feed == nil || j.w.store.Revision() == j.rev {
+		return
+	}
+	upTo := j.w.store.Revision()
+	u, err := j.feed.Take(j.w.store.Told(j.rev, upTo, j.feed.Wants))
+	if err != nil { // compacted meanwhile
+		if u, err = j.feed.Snapshot(j.w.direct()); err != nil {
+			panic(err)
+		}
+		j.view = u.View
+		for id := range j.w.byID {
+			if _, ok := j.view.Machines[id]; !ok {
+				j.gone(id)
+			}
+		}
+	}
+	j.rev = upTo
+	for _, c := range u.Changes {
+		j.change(c)
+	}
+}
+
+func (j *judge) change(c record.Change) {
+	w := j.w
+	switch c := c.(type) {
+	case record.MachineChange:
+		switch {
+		case c.New == nil:
+			w.note("", c.ID, "stored: the machine is gone")
+			j.gone(c.ID)
+		default:
+			w.note("", c.ID, "stored: the machine is there (%s, leaving %v)", c.New.BootID, c.New.Leaving)
+		}
+	case record.UnitChange:
+		w.note(c.Name, "", "stored: %s", say(c.New))
+		if c.New == nil {
+			if a := j.asked[c.Name]; a != nil && a.destroys == 0 && a.acked {
+				j.fail("none lost", c.Name, "", "it was acknowledged and nobody destroyed it, but it vanished from the store")
+			}
+		}
+	case record.PlacementChange:
+		w.note(c.Unit, c.Machine, "stored: schedule %s", say(c.New))
+	case record.StateChange:
+		w.note(c.Unit, c.Machine, "stored: state %s", sayState(c.New))
+	}
+}
+
+func say[T any](v *T) string {
+	if v == nil {
+		return "nothing any more"
+	}
+	return fmt.Sprintf("%+v", *v)
+}
+
+func sayState(s *record.State) string {
+	if s == nil {
+		return "nothing any more"
+	}
+	return fmt.Sprintf("%s restart %d %s/%s %s", s.Target, s.Restart, s.Active, s.Sub, s.Error)
+}
+
+// gone notes that a machine was lost to the cluster.
+func (j *judge) gone(id machine.ID) {
+	if j.strange[id] == nil {
+		j.strange[id] = &absence{since: j.w.now}
+	}
+	j.strange[id].inTouch = time.Time{}
+}
+
+// touches ends the absences of machines that have been back for long enough.
+func (j *judge) touches() {
+	for _, id := range slices.Sorted(maps.Keys(j.strange)) {
+		a, n := j.strange[id], j.w.byID[id]
+		_, there := j.view.Machines[id]
+		switch {
+		case !there || !n.wellConnected() || !j.led():
+			a.inTouch = time.Time{}
+		case a.inTouch.IsZero():
+			a.inTouch = j.w.now
+		case j.w.now.Sub(a.inTouch) > settleTime:
+			delete(j.strange, id)
+		}
+	}
+}
+
+// led reports whether there is a leader that can act.
+func (j *judge) led() bool {
+	for _, n := range j.w.hosts {
+		if n.process != nil && n.process.leads && !n.process.dead && n.wellConnected() {
+			return true
+		}
+	}
+	return false
+}
+
+// wellConnected reports whether a host's fleetd works, and reaches etcd.
+func (n *node) wellConnected() bool {
+	w := n.world
+	return n.Up() && n.Alive() && !w.now.Before(n.process.frozen) && n.link.reaches() && n.link.loss == 0 && n.link.lag == 0 &&
+		!w.outage && w.slowness == 0 && w.now.After(n.helpless)
+}
+
+// Began is Witness's.
+func (j *judge) Began(i Instance) {
+	j.w.note(i.Unit, i.Machine, "RUNS (%s, %s)", i.Invocation, i.File.Short())
+	if j.running[i.Unit] == nil {
+		j.running[i.Unit] = map[machine.ID]*life{}
+	}
+	j.running[i.Unit][i.Machine] = &life{i}
+	j.look()
+	j.doubles(i.Unit)
+}
+
+// Ended is Witness's.
+func (j *judge) Ended(i Instance, at time.Time) {
+	j.w.note(i.Unit, i.Machine, "ends (%s)", i.Invocation)
+	delete(j.running[i.Unit], i.Machine)
+	j.look()
+	if j.steady(i.Unit) && !j.mayEnd(i) {
+		j.fail("no restart or move without a cause", i.Unit, i.Machine, "nobody touched it, its machine was neither lost nor left, and yet it was stopped")
+	}
+}
+
+func (j *judge) steady(name unit.Name) bool {
+	return strings.HasPrefix(string(name), "steady") || strings.HasPrefix(string(name), "alone")
+}
+
+// mayEnd reports whether there is a cause for a steady unit's instance to end.
+func (j *judge) mayEnd(i Instance) bool {
+	n := j.w.byID[i.Machine]
+	m, there := j.view.Machines[i.Machine]
+	switch {
+	case !n.downUntil.IsZero(), n.stopped, there && m.Leaving: // powered off, or handing over
+		return true
+	case j.strange[i.Machine] != nil: // it was lost; its units may be elsewhere
+		return true
+	case strings.HasPrefix(string(i.Unit), "alone"): // Isolation=stop: it may be cut off
+		return !n.wellConnected() || j.w.now.Sub(n.troubled()) < j.w.ttl
+	}
+	return false
+}
+
+// isolated reports whether a unit must never run twice, cut off or not.
+func (j *judge) isolated(name unit.Name) bool {
+	return strings.HasPrefix(string(name), "alone") || strings.HasPrefix(string(name), "iso")
+}
+
+// doubles looks for a second instance of a unit.
+//
+// A machine that was lost, because its lease ended, may go on running what it ran
+// with Isolation=run: that is what cut off means. It has its lease back first, and
+// then settleTime to be told and to stop it. A unit with Isolation=stop must be
+// down before; but a fleetd that is killed or stopped can stop nothing.
+func (j *judge) doubles(name unit.Name) {
+	on := j.running[name]
+	if len(on) < 2 || strings.HasPrefix(string(name), "global") {
+		return
+	}
+	var known []machine.ID
+	for _, id := range slices.Sorted(maps.Keys(on)) {
+		a, n := j.strange[id], j.w.byID[id]
+		switch {
+		case a == nil:
+			known = append(known, id)
+		case j.isolated(name) && a.since.After(n.helpless.Add(j.w.ttl)):
+			j.fail("Isolation=stop is never twice", name, id, "runs on %s, which was lost at %.3f s, and on %v", id.Short(), a.since.Sub(epoch).Seconds(), slices.Sorted(maps.Keys(on)))
+		default:
+			j.w.count("promise: doubled only on a lost machine")
+		}
+	}
+	if len(known) > 1 {
+		j.fail("never two instances", name, known[0], "runs on %v at once, none of which is lost", known)
+	}
+}
+
+// submits notes that an operator submits a unit; the result is to be told how
+// that went.
+func (j *judge) submits(name unit.Name) func(acked bool) {
+	a := j.asked[name]
+	if a == nil {
+		a = &wishes{}
+		j.asked[name] = a
+	}
+	before := a.destroys
+	return func(acked bool) {
+		// A destroy that nobody was told of may still be on its way.
+		if acked && a.destroys == before && j.w.now.Sub(a.lately) > 2*lateAtMost {
+			a.acked, a.destroys = true, 0
+		}
+	}
+}
+
+// destroys notes that an operator destroys a unit.
+func (j *judge) destroys(name unit.Name) {
+	if a := j.asked[name]; a != nil {
+		a.destroys++
+		a.lately = j.w.now
+		a.acked = false
+	}
+}
+
+// lost looks for units that were acknowledged and are not stored.
+func (j *judge) lost() {
+	for _, name := range slices.Sorted(maps.Keys(j.asked)) {
+		a := j.asked[name]
+		if !a.acked || a.destroys > 0 {
+			continue
+		}
+		if u, ok := j.view.Units[name]; !ok || u.Target == unit.TargetDestroyed {
+			j.fail("none lost", name, "", "it was acknowledged, and is not stored")
+		}
+	}
+}
+
+// deletedByHand notes that somebody deletes a key.
+func (j *judge) deletedByHand(kind, key string) {}
+
+// someKey draws a key that somebody deletes; none if there is none.
+func (j *judge) someKey(kind string) string {
+	room := map[string]string{"schedule key deleted": "schedule/", "state deleted": "states/", "presence deleted": "machines/",
+		"cluster key deleted": "cluster", "leader key deleted": "leader/"}[kind]
+	keys := j.w.store.Keys(registry.DefaultPrefix + room)
+	if len(keys) == 0 {
+		return ""
+	}
+	return keys[j.w.rand.IntN(len(keys))]
+}

@@ -1,0 +1,90 @@
+package simulation
+
+import (
+	"fmt"
+	"time"
+)
+
+// Outcome is what became of one seed.
+type Outcome struct {
+	Seed    uint64
+	Steps   uint64
+	Passed  time.Duration // in the world
+	Counts  map[string]int
+	Broken  error // the promise that was broken; nil if all were kept
+	History []string
+}
+
+const (
+	// foundation is the time for hosts to boot and units to start.
+	foundation = 20 * time.Second
+	// convergence is how long everything may take to come right once all faults
+	// are over: the agents' pauses between attempts grow up to a minute.
+	convergence = 4 * time.Minute
+	// idleness is how long nothing may be written then: longer than the safety
+	// net's interval.
+	idleness = 3 * time.Minute
+)
+
+// Run lets the world of a seed be, and judges it.
+func Run(seed uint64, tracing bool) (out Outcome) {
+	w := newWorld(seed, drawPlan(seed), tracing)
+	defer w.end()
+	w.judge.begin()
+	w.watchOver()
+	for _, n := range w.hosts {
+		n.boot()
+	}
+	w.settle()
+	w.run(epoch.Add(foundation))
+	w.operators()
+	w.troubles()
+	end := epoch.Add(foundation + w.plan.chaos)
+	w.run(end)
+	w.calm()
+	end = end.Add(convergence)
+	w.run(end)
+	if w.judge.wrong == nil {
+		w.judge.rest()
+	}
+	if w.judge.wrong == nil && !w.judge.flaps() {
+		w.count("promise: idle writes nothing")
+		before := w.store.Revision()
+		w.run(end.Add(idleness))
+		if rev := w.store.Revision(); rev != before && w.judge.wrong == nil {
+			w.judge.fail("an idle cluster writes nothing", "", "", "etcd's revision went from %d to %d in %s", before, rev, idleness)
+		}
+		if n := w.judge.repairs(); n > 0 {
+			w.judge.fail("the safety net finds nothing", "", "", "it had to repair %.0f decisions", n)
+		}
+	}
+	out = Outcome{Seed: seed, Steps: w.steps, Passed: w.now.Sub(epoch), Counts: w.counts}
+	if w.judge.wrong != nil {
+		out.Broken = w.judge.wrong
+	}
+	if w.trace != nil {
+		lines := w.trace.lines
+		if v := w.judge.wrong; v != nil && v.unit != "" {
+			lines = w.trace.of(v.unit, len(lines))
+		}
+		for _, l := range lines {
+			out.History = append(out.History, l.String())
+		}
+	}
+	return out
+}
+
+// Replay is the command that runs a seed again.
+func Replay(seed uint64) string { return fmt.Sprintf("make sim SEED=%d TRACE=1", seed) }
+
+// end ends all processes.
+func (w *world) end() {
+	for _, n := range w.hosts {
+		if n.process != nil {
+			n.process.Kill()
+		}
+	}
+	for _, p := range w.users {
+		p.Kill()
+	}
+}
