@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	seeds   = flag.String("seeds", "12", "how many seeds to run, from 1 on; or from-to")
+	seeds   = flag.String("seeds", "7", "how many seeds to run, from 1 on; or from-to")
 	tracing = flag.Bool("trace", false, "print what happened, also where nothing is wrong")
 )
 
