@@ -68,6 +68,7 @@ func New(ctx context.Context, opts Options) (*Platform, error) {
 	if err := Install(ctx, out); err != nil {
 		return nil, err
 	}
+	raiseLimits(out)
 	rootfs, err := RootFS(ctx, out)
 	if err != nil {
 		return nil, err
