@@ -27,9 +27,9 @@ var systemRows = []row{
 	},
 	{
 		name:  "run-full",
-		fault: "/run is full on a host, where fleet keeps what it did; meanwhile fleetd is killed",
-		promised: "no unit is touched; what can't be started there says why; units can be stopped and destroyed; " +
-			"once there is space, all is carried out",
+		fault: "/run is full on a host, where fleet keeps what it did; meanwhile fleetd is killed, and the host cut off for a moment",
+		promised: "no unit is touched, but one with Isolation=stop, which is stopped in time when the host is cut off; what can't be started there " +
+			"says why; units can be stopped and destroyed; once there is space, all is carried out",
 		some: true,
 		run:  runFull,
 	},
@@ -108,13 +108,29 @@ func runFull(s *scene) {
 		return lives[0].Ended, fmt.Sprint(lives)
 	})
 
+	// A host that is cut off meanwhile stops what must never run twice.
+	never := "never-twice@1.service"
+	joins := s.cut(h)
+	s.must(h.CutOff(s.ctx))
+	s.await(never+" to have ended", func() (bool, string) {
+		lives := s.ledger().Lives(never)
+		return lives[0].Ended, fmt.Sprint(lives)
+	})
+	if out := s.fleetctl("list-machines", "--no-legend", "--fields", "ip"); !strings.Contains(out, h.IP()) {
+		s.t.Errorf("%s was stopped only when the cluster had given its host up", never)
+	}
+	joins()
+	s.must(h.Rejoin(s.ctx))
+	s.awaitLives(never, 2)
+
 	s.run(h, "mount -o remount,size=50% /run")
 	s.await("late@1.service to run", func() (bool, string) {
 		lives := s.ledger().Lives("late@1.service")
 		return len(lives) == 1, fmt.Sprint(lives)
 	})
 	s.units = append(s.units, "late@1.service")
-	s.expect(s.account(), want{})
+	s.expect(s.account(), want{restarted: 1})
+	s.seen.Note = "restarted is the unit with Isolation=stop"
 }
 
 // fill leaves no space on a file system of the host's in memory.
