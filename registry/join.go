@@ -165,6 +165,7 @@ func (p *Presence) take(ctx context.Context, lease clientv3.LeaseID, sent time.T
 	if !resp.Succeeded {
 		return errors.New("this machine's presence changed while joining")
 	}
+	p.modified, p.unsure = resp.Header.Revision, false
 	for name := range p.states {
 		p.dirty[name] = true
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +28,10 @@ type Presence struct {
 	// writing orders writes to etcd, so that an older value never overtakes a
 	// newer one. It is taken before mu, and held across requests.
 	writing sync.Mutex
+	// Guarded by writing: the presence key's revision, which every write compares;
+	// and whether the outcome of one isn't known.
+	modified int64
+	unsure   bool
 
 	mu      sync.Mutex
 	machine machine.Machine
@@ -153,6 +156,7 @@ func (p *Presence) rejoin(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lease, p.renewed = next.lease, next.renewed
+	p.modified, p.unsure = next.modified, false
 	for name := range p.states {
 		p.dirty[name] = true
 	}
@@ -323,61 +327,6 @@ func (p *Presence) PutStates(ctx context.Context, states map[unit.Name]*record.S
 	}
 	p.mu.Unlock()
 	return p.flush(ctx)
-}
-
-// flush writes all that is dirty.
-func (p *Presence) flush(ctx context.Context) error {
-	p.r.clock.Lock(&p.writing)
-	defer p.writing.Unlock()
-	p.mu.Lock()
-	if p.left {
-		p.mu.Unlock()
-		return nil
-	}
-	var unwritten []namedOp
-	for _, name := range slices.Sorted(maps.Keys(p.dirty)) {
-		unwritten = append(unwritten, namedOp{name, p.op(name)})
-	}
-	clear(p.dirty)
-	p.mu.Unlock()
-
-	for batch := range batches(unwritten, maxOps, func(n namedOp) []clientv3.Op { return alone(n.op) }) {
-		ops := make([]clientv3.Op, len(batch))
-		for i, n := range batch {
-			ops[i] = n.op
-		}
-		if _, err := p.r.txn(ctx, nil, ops); err != nil {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			for _, n := range unwritten {
-				p.dirty[n.name] = true
-			}
-			if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-				p.seekLease()
-			}
-			return fmt.Errorf("publishing states: %w", err)
-		}
-		unwritten = unwritten[len(batch):]
-	}
-	return nil
-}
-
-// namedOp is how one dirty name is written.
-type namedOp struct {
-	name unit.Name
-	op   clientv3.Op
-}
-
-func (p *Presence) op(name unit.Name) clientv3.Op {
-	onLease := clientv3.WithLease(p.lease)
-	if name == "" {
-		return clientv3.OpPut(p.r.keys.machine(p.machine.ID), encode(p.machine), onLease)
-	}
-	key := p.r.keys.state(record.Key{Machine: p.machine.ID, Unit: name})
-	if s, ok := p.states[name]; ok {
-		return clientv3.OpPut(key, encode(s), onLease)
-	}
-	return clientv3.OpDelete(key)
 }
 
 // Leave ends the lease: the machine and its states vanish at once.
