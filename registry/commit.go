@@ -64,10 +64,11 @@ func (l *Leadership) ReleaseUnit(name unit.Name, tombstone record.Unit) Write {
 	return guarded(late, clientv3.Compare(clientv3.Value(key), "=", encode(tombstone)), clientv3.OpDelete(key))
 }
 
-// RestoreUnit writes a unit that vanished by hand, unless it is back.
+// RestoreUnit writes a unit that vanished by hand, or was overwritten with what
+// nobody can read, unless it is back.
 func (l *Leadership) RestoreUnit(name unit.Name, u record.Unit) Write {
 	key := l.r.keys.unit(name)
-	return guarded(early, clientv3.Compare(clientv3.CreateRevision(key), "=", 0), clientv3.OpPut(key, encode(u)))
+	return guarded(early, clientv3.Compare(clientv3.ModRevision(key), "=", l.r.rubbish(key)), clientv3.OpPut(key, encode(u)))
 }
 
 // CollectFile deletes a text that nothing used at the given revision, unless

@@ -80,7 +80,9 @@ type Registry struct {
 	full   error                           // why etcd takes no writes, nil when it does
 	leases map[machine.ID]clientv3.LeaseID // of each machine's keys, as last seen
 	doubts chan struct{}                   // closed when followers shall start over
-	said   map[string]int64                // unreadable keys, at the revision at which it was said
+	said   map[string]unsound              // unreadable keys, once that was said
+
+	unsounds atomic.Int64 // how many keys are in said
 
 	history  history
 	together together
@@ -150,7 +152,7 @@ func newRegistry(cfg Config) *Registry {
 		health:    errors.New("etcd has not answered yet"),
 		leases:    map[machine.ID]clientv3.LeaseID{},
 		doubts:    make(chan struct{}),
-		said:      map[string]int64{},
+		said:      map[string]unsound{},
 	}
 	r.SetRequestTimeout(cfg.RequestTimeout)
 	r.metrics = newMetrics(r, cfg.Metrics)

@@ -178,6 +178,7 @@ func (r *Registry) doubted() <-chan struct{} {
 // snapshot reads all ranges at one revision.
 func (r *Registry) snapshot(ctx context.Context, ranges []keyRange) (*record.View, error) {
 	view := record.NewView()
+	unsound := map[string]bool{} // if they were before
 	for _, k := range ranges {
 		from, limit := k.key, int64(firstPage)
 		for more := true; more; {
@@ -189,12 +190,17 @@ func (r *Registry) snapshot(ctx context.Context, ranges []keyRange) (*record.Vie
 				view.Revision = resp.Header.Revision
 			}
 			for _, kv := range resp.Kvs {
-				r.apply(view, kv, false)
+				if r.apply(view, kv, false) == nil && r.unsounds.Load() > 0 {
+					unsound[string(kv.Key)] = true
+				}
 			}
 			if more = resp.More; more {
 				from, limit = string(resp.Kvs[len(resp.Kvs)-1].Key)+"\x00", nextPage(resp.Kvs)
 			}
 		}
+	}
+	if r.unsounds.Load() > 0 {
+		r.gone(ranges, unsound)
 	}
 	return view, nil
 }
@@ -310,21 +316,11 @@ func (r *Registry) apply(view *record.View, kv *mvccpb.KeyValue, gone bool) reco
 		r.unreadable(kv, err)
 		return nil
 	}
+	r.readable(kv.Key)
 	if c != nil {
 		view.Apply(c)
 	}
 	return c
-}
-
-// unreadable says what is wrong with a key, once for all who follow it.
-func (r *Registry) unreadable(kv *mvccpb.KeyValue, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.said[string(kv.Key)] == kv.ModRevision {
-		return
-	}
-	r.said[string(kv.Key)] = kv.ModRevision
-	r.log.Errorf("etcd key %s holds what fleet cannot read (%v): ignored; put a sound value there or delete it", kv.Key, err)
 }
 
 // noteLease remembers the lease that a machine lives on. All its keys are on it;

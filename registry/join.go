@@ -74,10 +74,10 @@ func (p *Presence) join(ctx context.Context) error {
 		return p.claim(ctx, 0)
 	}
 	var holder machine.Machine
-	if err := json.Unmarshal(kvs[0].Value, &holder); err != nil {
-		return fmt.Errorf("etcd key %s holds what fleet cannot read (%w): delete it", key, err)
-	}
 	lease := clientv3.LeaseID(kvs[0].Lease)
+	if err := json.Unmarshal(kvs[0].Value, &holder); err != nil && lease != clientv3.NoLease {
+		return &UnreadableError{Key: key, Err: err, Remedy: "delete it"}
+	}
 	switch {
 	case holder.BootID == p.machine.BootID:
 		for _, kv := range resp.Responses[1].GetResponseRange().Kvs {

@@ -212,7 +212,8 @@ func TestJoinWaitsForEtcd(t *testing.T) {
 func TestJoinNamesAKeyThatItCannotRead(t *testing.T) {
 	s := etcd.Server(t)
 	r, book := connect(t, s.Endpoints(), etcdtest.Prefix())
-	s.Put(t, r.keys.machine("m"), "{")
+	lease := must(s.Client(t).Grant(t.Context(), 60))(t).ID // somebody who lives holds it
+	must(s.Client(t).Put(t.Context(), r.keys.machine("m"), "{", clientv3.WithLease(lease)))(t)
 	done := make(chan error, 1)
 	go func() { _, err := r.Join(t.Context(), host("m", "b"), ttl); done <- err }()
 	eventually(t, "it says which", func() bool { return book.count(r.keys.machine("m")) == 1 })

@@ -81,6 +81,9 @@ func (k keyspace) change(kv *mvccpb.KeyValue, gone bool, view *record.View) (rec
 			return nil, nil
 		}
 		n, err := decode[record.Cluster](kv, gone)
+		if err == nil && n != nil {
+			err = plausible(n)
+		}
 		if err != nil || n == nil && view.Cluster == nil {
 			return nil, err
 		}
@@ -104,9 +107,13 @@ func (k keyspace) change(kv *mvccpb.KeyValue, gone bool, view *record.View) (rec
 		})
 	case "machines":
 		id, err := machineID(rest)
-		return keyed(kv, gone, id, err, view.Machines, func(n, old *machine.Machine) record.Change {
+		c, err := keyed(kv, gone, id, err, view.Machines, func(n, old *machine.Machine) record.Change {
 			return record.MachineChange{ID: id, New: n, Old: old}
 		})
+		if m, ok := c.(record.MachineChange); ok && m.New != nil && m.New.ID != id {
+			return nil, fmt.Errorf("it is of the machine %q", m.New.ID)
+		}
+		return c, err
 	case "metadata":
 		id, err := machineID(rest)
 		return keyed(kv, gone, id, err, view.Overrides, func(n, old *record.Overrides) record.Change {
@@ -139,6 +146,9 @@ func keyed[K comparable, V any](kv *mvccpb.KeyValue, gone bool, key K, keyErr er
 		return nil, keyErr
 	}
 	n, err := decode[V](kv, gone)
+	if err == nil && n != nil {
+		err = plausible(n)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -74,6 +74,9 @@ func (l *Leadership) campaign(ctx context.Context, id machine.ID, session *concu
 	defer cancel(nil)
 	stop := context.AfterFunc(session.Ctx(), func() { cancel(errors.New("the lease ran out")) })
 	defer stop()
+	if err := l.clear(ctx); err != nil {
+		return err
+	}
 	won := make(chan error, 1)
 	go func() { won <- election.Campaign(ctx, string(id)) }()
 	select {
@@ -89,6 +92,27 @@ func (l *Leadership) campaign(ctx context.Context, id machine.ID, session *concu
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// clear takes away what stands in line and is no candidate: a key on no lease, which
+// somebody has written, never ends, and whoever comes behind it would wait for ever.
+func (l *Leadership) clear(ctx context.Context) error {
+	line := l.r.keys.leader() + "/"
+	resp, err := l.r.txn(ctx, nil, []clientv3.Op{clientv3.OpGet(line, clientv3.WithPrefix())})
+	if err != nil {
+		return err
+	}
+	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+		if kv.Lease != int64(clientv3.NoLease) {
+			continue
+		}
+		l.r.log.Warnf("etcd key %s is on no lease, so that it isn't a candidate's: deleting it, for nobody could be elected after it", kv.Key)
+		_, err := l.r.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(string(kv.Key)), "=", kv.ModRevision)}, []clientv3.Op{clientv3.OpDelete(string(kv.Key))})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // confirm renews the lease, as soon as etcd answers at all.

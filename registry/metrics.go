@@ -107,6 +107,10 @@ func newMetrics(r *Registry, reg prometheus.Registerer) metrics {
 			return 1
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "fleet_registry_unreadable_keys",
+			Help: "Keys in etcd that hold what this fleetd can't read, and ignores; its log names them.",
+		}, func() float64 { return float64(r.unsounds.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "fleet_registry_lease_remaining_seconds",
 			Help: "For how long etcd keeps this host's lease at least, if it is renewed no more; 0 while the host isn't in the cluster.",
 		}, func() float64 { left, _ := r.lifetime(); return left.Seconds() }),

@@ -68,5 +68,5 @@ func (r *Registry) UpdateOverrides(ctx context.Context, ids []machine.ID, change
 }
 
 func unreadableKey(key string, err error) error {
-	return fmt.Errorf("etcd key %s holds what fleet cannot read (%w): put a sound value there or delete it", key, err)
+	return &UnreadableError{Key: key, Err: err, Remedy: "put a sound value there or delete it"}
 }

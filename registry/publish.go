@@ -94,6 +94,9 @@ func (p *Presence) write(ctx context.Context) (refused bool, err error) {
 		case batch[0].name == "":
 			p.modified = resp.Header.Revision
 		}
+		for _, op := range ops { // guard isn't told what this machine itself puts
+			p.r.readable(op.KeyBytes())
+		}
 		dirty = dirty[len(batch):]
 	}
 	return false, nil

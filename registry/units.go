@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -39,22 +40,34 @@ func (r *Registry) SubmitUnit(ctx context.Context, name unit.Name, text []byte, 
 		// collecting it as unused at this very moment.
 		return &next, []clientv3.Op{put}, nil
 	})
-	if err == nil && unchanged { // but is the text still there?
-		resp, err := r.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(r.keys.file(hash)), "=", 0)}, []clientv3.Op{put})
-		if err != nil {
-			return false, 0, unconfirmed(err)
-		}
-		rev = resp.Header.Revision
+	if err == nil && unchanged {
+		rev, err = r.keepText(ctx, hash, put)
 	}
 	return created, rev, err
+}
+
+// keepText puts a text if it isn't there any more, or isn't the one that its name
+// says.
+func (r *Registry) keepText(ctx context.Context, hash unit.Hash, put clientv3.Op) (rev int64, err error) {
+	key := r.keys.file(hash)
+	resp, err := r.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)}, []clientv3.Op{put}, clientv3.OpGet(key))
+	if err != nil {
+		return 0, unconfirmed(err)
+	}
+	if !resp.Succeeded && sound(hash, resp.Responses[0].GetResponseRange().Kvs[0].Value) != nil {
+		if resp, err = r.txn(ctx, nil, []clientv3.Op{put}); err != nil {
+			return 0, unconfirmed(err)
+		}
+	}
+	return resp.Header.Revision, nil
 }
 
 // SetTarget says what is wanted of a unit that exists. ErrNotFound if it does
 // not.
 func (r *Registry) SetTarget(ctx context.Context, name unit.Name, target unit.Target) (rev int64, err error) {
 	return r.updateUnit(ctx, name, func(old *record.Unit) (*record.Unit, []clientv3.Op, error) {
-		if old == nil || old.Target == unit.TargetDestroyed {
-			return nil, nil, ErrNotFound
+		if err := known(old); err != nil {
+			return nil, nil, err
 		}
 		if old.Target == target {
 			return nil, nil, nil
@@ -68,8 +81,8 @@ func (r *Registry) SetTarget(ctx context.Context, name unit.Name, target unit.Ta
 // restarts it once.
 func (r *Registry) RestartUnit(ctx context.Context, name unit.Name) (rev int64, err error) {
 	return r.updateUnit(ctx, name, func(old *record.Unit) (*record.Unit, []clientv3.Op, error) {
-		if old == nil || old.Target == unit.TargetDestroyed {
-			return nil, nil, ErrNotFound
+		if err := known(old); err != nil {
+			return nil, nil, err
 		}
 		next := old.Restarted()
 		return &next, nil, nil
@@ -81,8 +94,8 @@ func (r *Registry) RestartUnit(ctx context.Context, name unit.Name) (rev int64, 
 // do alone is remembered of those that inUse reports.
 func (r *Registry) RestartUnitOn(ctx context.Context, name unit.Name, on machine.ID, inUse func(machine.ID) bool) (rev int64, err error) {
 	return r.updateUnit(ctx, name, func(old *record.Unit) (*record.Unit, []clientv3.Op, error) {
-		if old == nil || old.Target == unit.TargetDestroyed {
-			return nil, nil, ErrNotFound
+		if err := known(old); err != nil {
+			return nil, nil, err
 		}
 		next := old.RestartedOn(on, inUse)
 		return &next, nil, nil
@@ -102,22 +115,41 @@ func (r *Registry) DestroyUnit(ctx context.Context, name unit.Name) (rev int64, 
 	})
 }
 
+// errUnsound is what can't be done to a unit whose key holds what can't be read.
+// It can be submitted anew, and destroyed.
+var errUnsound = errors.New("it isn't known what the unit is")
+
+// known refuses to change what isn't there, or can't be read.
+func known(u *record.Unit) error {
+	switch {
+	case u == nil || u.Target == unit.TargetDestroyed:
+		return ErrNotFound
+	case u.Target == "":
+		return errUnsound
+	}
+	return nil
+}
+
 func (r *Registry) updateUnit(ctx context.Context, name unit.Name, change func(old *record.Unit) (*record.Unit, []clientv3.Op, error)) (int64, error) {
 	return update(ctx, r, r.keys.unit(name), change)
 }
 
 // update reads a key, asks change for its next value (nil: leave it), and
 // writes that, with texts, only if nobody came between; else it starts over. It
-// bets that the key is new, so that creating one costs a single round trip.
+// bets that the key is new, so that creating one costs a single round trip. Of a
+// key that can't be read, change is given an empty value.
 func update[T any](ctx context.Context, r *Registry, key string, change func(old *T) (next *T, with []clientv3.Op, err error)) (rev int64, err error) {
 	var old *T
 	var stored string  // old as etcd holds it
 	var modified int64 // revision of old's last change; 0 when there is none
+	var unsound error  // why old can't be read
 	read := false
 	for {
 		next, with, err := change(old)
 		sure := read || err == nil && next != nil // a refusal is believed only once the key was read
 		switch {
+		case sure && errors.Is(err, errUnsound):
+			return 0, unsound
 		case sure && err != nil:
 			return 0, err
 		case sure && (next == nil || len(with) == 0 && modified != 0 && encode(next) == stored):
@@ -143,8 +175,12 @@ func update[T any](ctx context.Context, r *Registry, key string, change func(old
 		if len(c.found) > 0 {
 			kv := c.found[0]
 			old, stored, modified = new(T), string(kv.Value), kv.ModRevision
-			if err := json.Unmarshal(kv.Value, old); err != nil {
-				return 0, unreadableKey(key, err)
+			err := json.Unmarshal(kv.Value, old)
+			if err == nil {
+				err = plausible(old)
+			}
+			if unsound = nil; err != nil {
+				old, unsound = new(T), &UnreadableError{Key: key, Err: err, Remedy: "submit the unit anew, or destroy it"}
 			}
 		}
 	}

@@ -202,9 +202,12 @@ func (s *Server) unready(ctx context.Context, err error) *api.Error {
 // failed turns a registry's error into what the client is told.
 func (s *Server) failed(ctx context.Context, name unit.Name, err error) error {
 	var refused *api.Error
+	var unreadable *registry.UnreadableError
 	switch {
 	case errors.As(err, &refused):
 		return err
+	case errors.As(err, &unreadable): // to ask again won't help
+		return conflict("%v", unreadable)
 	case errors.Is(err, registry.ErrNotFound):
 		return notFound("unit %s does not exist", name)
 	}
