@@ -127,7 +127,7 @@ FLEETCTL_REQUEST_TIMEOUT, and so on.`,
 	c.addGlobalFlags(root.PersistentFlags())
 	root.AddCommand(
 		c.submitCommand(), c.loadCommand(), c.startCommand(), c.stopCommand(), c.unloadCommand(), c.destroyCommand(),
-		c.restartCommand(), c.catCommand(), c.statusCommand(), c.journalCommand(), c.sshCommand(), c.explainCommand(),
+		c.restartCommand(), c.catCommand(), c.statusCommand(), c.journalCommand(), c.sshCommand(), c.explainCommand(), c.doctorCommand(),
 		c.listMachinesCommand(), c.listUnitsCommand(), c.listUnitFilesCommand(),
 		c.backupCommand(), c.restoreCommand(),
 		c.completionCommand(), c.versionCommand(), c.verifyCommand(), c.fdForwardCommand(),

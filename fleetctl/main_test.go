@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/api/server"
 	"github.com/fleet-project/fleet/api/server/servertest"
 	"github.com/fleet-project/fleet/machine"
@@ -49,7 +50,7 @@ func TestTranscripts(t *testing.T) {
 			env.Values[clusterKey{}] = c
 			env.Values[followingKey{}] = map[string]*following{}
 			id := filepath.Join(env.WorkDir, ".machine-id")
-			env.Setenv("FLEETCTL_ENDPOINT", c.Serve(tb, server.Options{}))
+			env.Setenv("FLEETCTL_ENDPOINT", c.Serve(tb, server.Options{Doctor: examined}))
 			env.Setenv("MACHINE_ID_FILE", id)
 			env.Setenv("HOME", env.WorkDir)
 			return os.WriteFile(id, []byte(string(node("1", "", nil).ID)+"\n"), 0o644)
@@ -64,6 +65,18 @@ func TestTranscripts(t *testing.T) {
 			"interrupt": interruptCommand,
 		},
 	})
+}
+
+// examined is what the fleetd of the transcripts finds.
+func examined(context.Context) api.Diagnosis {
+	return api.Diagnosis{
+		MachineID: string(node("1", "", nil).ID), Hostname: "one", Version: "2.0.0",
+		Findings: []api.Finding{
+			{Check: "fleetd", Subject: "one", Level: api.LevelOK, Found: "joined as 11111111 (10.0.0.1), 3 units"},
+			{Check: "disk", Subject: "/", Level: api.LevelWarning, Found: "900 MiB free (4%)", Remedy: "make room: df -h /"},
+			{Check: "etcd", Subject: "http://10.0.0.2:2379", Level: api.LevelError, Found: "does not answer: connection refused", Remedy: "start it"},
+		},
+	}
 }
 
 // node makes a machine: 1 is 1111..., at 10.0.0.1. Its systemctl and journalctl

@@ -174,6 +174,7 @@ func (n *node) run(ctx context.Context, listeners []net.Listener, c control) err
 	n.server = server.New(server.Options{
 		Registry: n.registry, AgentTTL: n.cfg.AgentTTL, PageSize: n.cfg.TokenLimit, Log: n.room("api"),
 		Metrics: promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}), Registerer: n.metrics, Version: version,
+		Doctor: n.examine,
 	})
 	group.Go(func() error { return orEnd(life, n.server.Run(life)) })
 	n.tls.tell(listeners)

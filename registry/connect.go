@@ -27,6 +27,7 @@ type connector struct {
 	endpoints map[string]string // URLs, by what gRPC calls the server: host and port, or a socket's name
 
 	mu      sync.Mutex
+	members map[string]string  // as endpoints, of etcd's members that are none of these
 	trouble map[string]trouble // by URL; while it lasts, it is renewed every few seconds
 	up      int                // connections that something was heard on, and that aren't closed
 	down    chan struct{}      // closed when none is left; nil while there is none
@@ -44,17 +45,34 @@ const staleTrouble = 10 * time.Second
 func newConnector(cfg Config) *connector {
 	c := &connector{
 		files:     tlsFiles{ca: cfg.CAFile, cert: cfg.CertFile, key: cfg.KeyFile},
-		endpoints: map[string]string{}, trouble: map[string]trouble{},
+		endpoints: map[string]string{}, members: map[string]string{}, trouble: map[string]trouble{},
 	}
 	for _, e := range cfg.Endpoints {
-		c.endpoints[e[strings.LastIndexByte(e, '/')+1:]] = e
+		c.endpoints[serverOf(e)] = e
 	}
 	return c
 }
 
+// serverOf is what gRPC calls a URL's server.
+func serverOf(url string) string { return url[strings.LastIndexByte(url, '/')+1:] }
+
+// learn makes the URL of a member known that isn't one of the endpoints: it is
+// connected to as the URL says.
+func (c *connector) learn(url string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.members[serverOf(url)] = url
+}
+
 // endpoint gives the URL of what gRPC knows by its address or server name.
 func (c *connector) endpoint(name string) string {
-	if e, ok := c.endpoints[name[strings.LastIndexByte(name, '/')+1:]]; ok {
+	server := serverOf(name)
+	if e, ok := c.endpoints[server]; ok {
+		return e
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.members[server]; ok {
 		return e
 	}
 	return name
@@ -70,14 +88,14 @@ func (c *connector) note(endpoint string, err error) {
 	}
 }
 
-// why gives the troubles that last, nil if there are none, and whether every
-// endpoint has one.
+// why gives the endpoints' troubles that last, nil if there are none, and whether
+// every endpoint has one.
 func (c *connector) why() (all bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var said []string
-	for _, e := range slices.Sorted(maps.Keys(c.trouble)) {
-		if t := c.trouble[e]; time.Since(t.at) < staleTrouble {
+	for _, e := range slices.Sorted(maps.Values(c.endpoints)) {
+		if t := c.trouble[e]; t.err != nil && time.Since(t.at) < staleTrouble {
 			said = append(said, fmt.Sprintf("%s: %v", e, t.err))
 		}
 	}

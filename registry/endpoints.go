@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/fleet-project/fleet/machine"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -14,14 +15,23 @@ type Endpoint struct {
 	URL     string `json:"url"`
 	Version string `json:"version,omitempty"`
 	Leader  bool   `json:"leader,omitempty"` // of etcd's members
-	DBSize  int64  `json:"dbSizeBytes,omitempty"`
-	Error   string `json:"error,omitempty"` // empty: it answers
+	// Leaderless: it knows of no leader, and so can't answer most questions.
+	Leaderless bool     `json:"leaderless,omitempty"`
+	DBSize     int64    `json:"dbSizeBytes,omitempty"`
+	Quota      int64    `json:"quotaBytes,omitempty"` // of DBSize; 0: it doesn't say
+	Alarms     []string `json:"alarms,omitempty"`     // in etcd's words
+	Error      string   `json:"error,omitempty"`      // empty: it answers
+	// Took is how long the answer took, the connection included.
+	Took time.Duration `json:"-"`
 }
 
 // Endpoints asks each of etcd's endpoints how it is, all at once and on
 // connections of their own.
 func (r *Registry) Endpoints(ctx context.Context) []Endpoint {
-	urls := r.etcd.Endpoints()
+	return r.endpointsAt(ctx, r.etcd.Endpoints())
+}
+
+func (r *Registry) endpointsAt(ctx context.Context, urls []string) []Endpoint {
 	all := make([]Endpoint, len(urls))
 	var asking sync.WaitGroup
 	for i, url := range urls {
@@ -35,6 +45,7 @@ func (r *Registry) endpoint(ctx context.Context, url string) Endpoint {
 	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
 	defer cancel()
 	e := Endpoint{URL: url}
+	began := time.Now()
 	resp, err := r.etcd.Status(ctx, url)
 	if err != nil {
 		if e.Error = r.connector.of(url); e.Error == "" {
@@ -42,7 +53,9 @@ func (r *Registry) endpoint(ctx context.Context, url string) Endpoint {
 		}
 		return e
 	}
-	e.Version, e.Leader, e.DBSize = resp.Version, resp.Leader == resp.Header.MemberId, resp.DbSize
+	e.Took = time.Since(began)
+	e.Version, e.Leader, e.Leaderless = resp.Version, resp.Leader == resp.Header.MemberId, resp.Leader == 0
+	e.DBSize, e.Quota, e.Alarms = resp.DbSize, resp.DbSizeQuota, resp.Errors
 	return e
 }
 

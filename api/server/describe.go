@@ -19,3 +19,11 @@ func (s *Server) describe(w http.ResponseWriter, _ *http.Request, _ string) erro
 	}
 	return s.answer(w, http.StatusOK, text)
 }
+
+// examine has this host examined.
+func (s *Server) examine(w http.ResponseWriter, r *http.Request, _ string) error {
+	if s.opts.Doctor == nil {
+		return notFound("this fleetd examines nothing")
+	}
+	return s.answer(w, http.StatusOK, s.opts.Doctor(r.Context()))
+}

@@ -72,7 +72,7 @@ func TestDescriptionHasEveryField(t *testing.T) {
 	types := map[string]any{
 		"UnitPage": api.UnitPage{}, "UnitStatePage": api.UnitStatePage{}, "MachinePage": api.MachinePage{},
 		"Option": unit.Option{}, "Unit": api.Unit{}, "UnitState": api.UnitState{}, "Machine": api.Machine{}, "Manager": api.Manager{},
-		"Restarted": api.Restarted{}, "Explanation": api.Explanation{}, "Verdict": api.Verdict{}, "Event": api.Event{},
+		"Restarted": api.Restarted{}, "Explanation": api.Explanation{}, "Verdict": api.Verdict{}, "Diagnosis": api.Diagnosis{}, "Finding": api.Finding{}, "Event": api.Event{},
 		"UnitStatus": api.UnitStatus{}, "Placement": api.Placement{}, "MachineState": api.MachineState{},
 		"UnitEvent": api.ListEvent[api.Unit]{}, "UnitStateEvent": api.ListEvent[api.UnitState]{}, "MachineEvent": api.ListEvent[api.Machine]{},
 		"Backup": api.Backup{}, "BackupUnit": api.BackupUnit{}, "BackupFile": api.BackupFile{}, "MachineOverrides": api.MachineOverrides{},

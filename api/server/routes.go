@@ -38,6 +38,7 @@ var routes = sync.OnceValue(func() []route {
 		{path: "backup", calls: map[string]call{http.MethodGet: (*Server).backup}},
 		{path: "watch", calls: map[string]call{http.MethodGet: (*Server).watch}},
 		{path: "discovery", calls: map[string]call{http.MethodGet: (*Server).describe}},
+		{path: "doctor", calls: map[string]call{http.MethodGet: (*Server).examine}},
 		{path: "metrics", calls: map[string]call{http.MethodGet: (*Server).serveMetrics}},
 	}
 	for i := range all {

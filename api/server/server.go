@@ -74,6 +74,8 @@ type Options struct {
 	Unread int64
 	// Metrics answers GET /metrics; nil: there are none.
 	Metrics http.Handler
+	// Doctor examines this host, for GET /doctor; nil: nobody does.
+	Doctor func(context.Context) api.Diagnosis
 	// Registerer takes the server's own metrics; nil: none.
 	Registerer prometheus.Registerer
 }

@@ -50,7 +50,7 @@ func TestDescriptionHasEveryStatus(t *testing.T) {
 	call(f, 202, "POST", "units/a.service/restart", "")
 	call(f, 400, "POST", "units/a.service/restart?machineID=", "")
 	call(f, 409, "POST", "units/a.service/restart?machineID="+string(node1), "") // it is inactive
-	for _, path := range []string{"units", "units/a.service", "units/a.service/explain", "state", "state/a.service", "machines", "backup", "discovery", "metrics"} {
+	for _, path := range []string{"units", "units/a.service", "units/a.service/explain", "state", "state/a.service", "machines", "backup", "discovery", "doctor", "metrics"} {
 		call(f, 200, "GET", path, "")
 	}
 	for _, path := range []string{"units?limit=0", "state?limit=0", "machines?limit=0", "watch"} {
@@ -62,7 +62,9 @@ func TestDescriptionHasEveryStatus(t *testing.T) {
 	call(f, 404, "POST", "units/b.service/restart", "")
 	call(f, 404, "DELETE", "units/b.service", "")
 	call(f, 204, "DELETE", "units/a.service", "")
-	call(newFixture(t, server.Options{}), 404, "GET", "metrics", "")
+	for _, path := range []string{"metrics", "doctor"} {
+		call(newFixture(t, server.Options{}), 404, "GET", path, "")
+	}
 	given["GET /watch 200"] = true // its stream would not end: TestWatch...
 
 	req, err := http.NewRequest("PATCH", "http://fleetd/fleet/v1/machines", strings.NewReader("[]"))
