@@ -16,6 +16,10 @@ import (
 const (
 	// retryPause is how long the engine waits after a failed turn.
 	retryPause = 500 * time.Millisecond
+	// otherSchemaPause is how often an engine that is older than the cluster, or of
+	// another major version, looks whether it still is: that ends by an upgrade, which
+	// restarts it, or by hand.
+	otherSchemaPause = 10 * time.Second
 	// minSafetyNet is the least time between two comparisons with a fresh
 	// snapshot: all work is driven by events, and the comparison must find
 	// nothing (a metric counts what it does find).
@@ -86,8 +90,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		led := false
 		err := e.turn(ctx, &led)
+		var schema *registry.ClusterError
 		switch {
 		case ctx.Err() != nil:
+		case errors.As(err, &schema):
+			e.setTrouble(err)
+			e.world.Pause(ctx, otherSchemaPause)
 		case errors.Is(err, registry.ErrDeposed):
 			e.log.Info("another engine leads now")
 		case err != nil:
@@ -103,6 +111,11 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // turn is one campaign and, once elected, one lead.
 func (e *Engine) turn(ctx context.Context, led *bool) error {
+	// One that must not lead must not keep others from it either.
+	if err := e.opts.Registry.AskWriter(ctx); err != nil {
+		return err
+	}
+	e.setTrouble(nil)
 	lead, err := e.world.Campaign(ctx, e.opts.Machine, leaderTTL(e.opts.AgentTTL))
 	if err != nil {
 		return err
@@ -136,7 +149,7 @@ func (e *Engine) setTrouble(err error) {
 	case err != nil && (e.trouble == nil || e.trouble.Error() != err.Error()):
 		e.log.Error(err)
 	case err == nil && e.trouble != nil:
-		e.log.Info("the cluster's key is well again: scheduling goes on")
+		e.log.Info("the cluster's key is well again")
 	}
 	e.trouble = err
 	suspended := 0.0

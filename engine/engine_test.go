@@ -38,7 +38,13 @@ func (b *bench) registry() *registry.Registry { return b.registryAt(b.etcd.Endpo
 
 func (b *bench) registryAt(endpoints []string) *registry.Registry {
 	b.t.Helper()
-	r, err := registry.Dial(registry.Config{Endpoints: endpoints, Prefix: b.prefix, RequestTimeout: 5 * time.Second, Log: quiet()})
+	return b.speaking("", endpoints)
+}
+
+// speaking is a registry of a fleetd that speaks that schema; "" is this one's.
+func (b *bench) speaking(schema string, endpoints []string) *registry.Registry {
+	b.t.Helper()
+	r, err := registry.Dial(registry.Config{Endpoints: endpoints, Prefix: b.prefix, RequestTimeout: 5 * time.Second, Log: quiet(), Schema: schema})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -75,7 +81,12 @@ func (b *bench) run(e *Engine) (_ *Engine, stop func()) {
 // machine makes one present, until leave is called.
 func (b *bench) machine(id machine.ID) (p *registry.Presence, leave func()) {
 	b.t.Helper()
-	p, err := b.registry().Join(b.t.Context(), machine.Machine{ID: id, BootID: "boot-" + machine.BootID(id)}, ttl)
+	return b.machineOf(b.registry(), id)
+}
+
+func (b *bench) machineOf(r *registry.Registry, id machine.ID) (p *registry.Presence, leave func()) {
+	b.t.Helper()
+	p, err := r.Join(b.t.Context(), machine.Machine{ID: id, BootID: "boot-" + machine.BootID(id)}, ttl)
 	if err != nil {
 		b.t.Fatal(err)
 	}

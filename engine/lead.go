@@ -37,7 +37,9 @@ type leader struct {
 	// doubtful are the machines whose keys vanished while their leases lived,
 	// and whether that was said.
 	doubtful map[machine.ID]bool
-	rev      int64
+	// schemas are what the machines that are present speak.
+	schemas map[machine.ID]string
+	rev     int64
 	// settled is the revision at which nothing was left to do, 0 if something
 	// was: a snapshot at that revision must give nothing to do either.
 	settled int64
@@ -52,7 +54,7 @@ func (e *Engine) lead(ctx context.Context, lead *registry.Leadership, census *ce
 	for {
 		err := l.follow(ctx)
 		switch {
-		case ctx.Err() != nil, errors.Is(err, registry.ErrDeposed):
+		case ctx.Err() != nil, errors.Is(err, registry.ErrDeposed), otherSchema(err):
 			return err
 		case !errors.Is(err, errResnapshot):
 			e.log.WithError(err).Warn("nobody knows what was written: starting over from a snapshot")
@@ -85,12 +87,18 @@ func (l *leader) anew(ctx context.Context) error {
 // come, or a trouble with the cluster's key is over.
 var errResnapshot = errors.New("time for a fresh snapshot")
 
+// otherSchema reports whether another fleetd may lead where this one must not.
+func otherSchema(err error) bool {
+	var trouble *registry.ClusterError
+	return errors.As(err, &trouble) && trouble.OtherSchema
+}
+
 // ensureCluster lets only a trouble that an operator must mend pass: the
 // leader then follows the cluster and waits for it.
 func (e *Engine) ensureCluster(ctx context.Context, lead *registry.Leadership) error {
 	var trouble *registry.ClusterError
 	err := lead.EnsureCluster(ctx, e.opts.KnownCluster())
-	if errors.As(err, &trouble) {
+	if errors.As(err, &trouble) && !trouble.OtherSchema {
 		e.setTrouble(err)
 		return nil
 	}
@@ -167,6 +175,7 @@ func (l *leader) restart(snapshot []record.Change) (lost []record.Change) {
 	l.tombstones = map[unit.Name]record.Unit{}
 	l.doubtful = map[machine.ID]bool{}
 	l.present = map[machine.ID]bool{}
+	l.schemas = map[machine.ID]string{}
 	needed := map[machine.ID]bool{}
 	for _, c := range snapshot {
 		switch c := c.(type) {
@@ -196,13 +205,22 @@ func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.D
 	// The metrics can wait: nothing else can, when a leader begins.
 	defer func() { l.census.note(began, changes) }()
 	if err := l.opts.Registry.CheckCluster(l.cluster, l.opts.KnownCluster()); err != nil {
+		if otherSchema(err) {
+			return 0, 0, err
+		}
 		l.setTrouble(err)
 		l.planner = nil // what happens meanwhile is learned from the next snapshot
 		return time.Hour, 0, nil
 	}
+	if err := l.opts.Registry.CheckWriter(l.cluster); err != nil {
+		return 0, 0, err
+	}
 	l.setTrouble(nil)
 	if l.planner == nil {
 		return 0, 0, errResnapshot
+	}
+	if err := l.raiseSchema(ctx); err != nil {
+		return 0, 0, err
 	}
 	l.thinking(began)
 	plan := l.planner.Step(began, changes)
@@ -215,6 +233,23 @@ func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.D
 	}
 	l.metrics.step(l.world.Now().Sub(began), len(plan.Decisions))
 	return l.waiting(plan.Wake), len(plan.Decisions), nil
+}
+
+// raiseSchema has the cluster store its state in the latest version that every
+// machine speaks. One that may yet be there speaks nobody knows what.
+func (l *leader) raiseSchema(ctx context.Context) error {
+	if len(l.doubtful) > 0 {
+		return nil
+	}
+	to := l.opts.Registry.SchemaToRaise(l.cluster.Schema, maps.Values(l.schemas))
+	if to == "" {
+		return nil
+	}
+	raised, err := l.lead.RaiseSchema(ctx, *l.cluster, to, l.rev)
+	if raised {
+		l.log.Infof("all fleetds here speak schema %s: from now on the cluster stores its state in it, and an older fleetd only runs units as it is told", to)
+	}
+	return err
 }
 
 // commit writes what was decided.
@@ -269,6 +304,7 @@ func (l *leader) screen(ctx context.Context, changes []record.Change) []record.C
 			}
 			delete(l.doubtful, m.ID)
 			l.present[m.ID], l.seen[m.ID] = true, true
+			l.schemas[m.ID] = m.New.Schema
 		}
 		out = append(out, c)
 	}
@@ -295,6 +331,7 @@ func (l *leader) gone(ctx context.Context, id machine.ID) bool {
 // what is lost and what will be back.
 func (l *leader) lost(id machine.ID) record.Change {
 	l.metrics.lost.Inc()
+	delete(l.schemas, id)
 	if delete(l.present, id); len(l.present) == 0 {
 		clear(l.seen)
 	}

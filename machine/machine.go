@@ -45,6 +45,9 @@ type Machine struct {
 	Capacity Capacity          `json:"capacity"`
 	Version  string            `json:"version"` // fleetd's
 	Manager  Manager           `json:"manager"`
+	// Schema is the version of the stored state that the fleetd speaks; 1.0.0 if it
+	// says nothing of it.
+	Schema string `json:"schema,omitempty"`
 	// Leaving is set by a host that hands its units over before it goes: it
 	// gets nothing new and its units move elsewhere.
 	Leaving bool `json:"leaving,omitempty"`

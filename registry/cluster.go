@@ -7,18 +7,18 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/coreos/go-semver/semver"
 	"github.com/fleet-project/fleet/registry/record"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// schema is the version of the stored state that this code reads and writes.
-// A cluster of another major version is left alone.
-const schema = "1.0.0"
-
 // ClusterError says why the cluster's own key keeps fleet from changing
 // anything, and how to put it right.
-type ClusterError struct{ Msg, Remedy string }
+type ClusterError struct {
+	Msg, Remedy string
+	// OtherSchema: the cluster is of another version than this code. Somebody
+	// else's may be able to do what this one must not.
+	OtherSchema bool
+}
 
 func (e *ClusterError) Error() string { return e.Msg + ": " + e.Remedy }
 
@@ -31,7 +31,7 @@ func (r *Registry) CheckCluster(found *record.Cluster, known record.ClusterID) e
 		return &ClusterError{
 			Msg: fmt.Sprintf("etcd key %s is gone: fleet changes nothing and keeps every unit running", key),
 			Remedy: fmt.Sprintf("if etcd was restored by fleetd etcd restore, run: fleetd etcd restore --finish; otherwise, "+
-				"if this is still the same cluster, run: etcdctl put %s '%s'", key, encode(record.Cluster{ID: known, Schema: schema})),
+				"if this is still the same cluster, run: etcdctl put %s '%s'", key, encode(record.Cluster{ID: known, Schema: r.speaks().String()})),
 		}
 	case found == nil:
 		return &ClusterError{
@@ -43,17 +43,10 @@ func (r *Registry) CheckCluster(found *record.Cluster, known record.ClusterID) e
 			Msg: fmt.Sprintf("etcd holds cluster %s, but this host belongs to cluster %s: fleet changes nothing here", found.ID, known),
 			Remedy: fmt.Sprintf("point etcd_servers and etcd_key_prefix at the right cluster; or, to make this host join the new one, "+
 				"stop fleet there, which stops its units, delete the file cluster beside units_directory (/run/fleet/cluster), and start fleet again; "+
-				"or restore the old one: etcdctl put %s '%s'", key, encode(record.Cluster{ID: known, Schema: schema})),
+				"or restore the old one: etcdctl put %s '%s'", key, encode(record.Cluster{ID: known, Schema: r.speaks().String()})),
 		}
 	}
-	ours, theirs := semver.New(schema), new(semver.Version)
-	if err := theirs.Set(found.Schema); err != nil || theirs.Major != ours.Major {
-		return &ClusterError{
-			Msg:    fmt.Sprintf("cluster %s stores its state in schema %q, this fleetd speaks %s", found.ID, found.Schema, schema),
-			Remedy: "run the fleetd version that the rest of the cluster runs",
-		}
-	}
-	return nil
+	return r.checkMajor(found)
 }
 
 // EnsureCluster gives the cluster its id if this is the first engine ever, and
@@ -74,7 +67,10 @@ func (l *Leadership) EnsureCluster(ctx context.Context, known record.ClusterID) 
 		if err := json.Unmarshal(kvs[0].Value, &found); err != nil {
 			return fmt.Errorf("etcd key %s holds what fleet cannot read (%w): restore it", r.keys.cluster(), err)
 		}
-		return r.CheckCluster(&found, known)
+		if err := r.CheckCluster(&found, known); err != nil {
+			return err
+		}
+		return r.CheckWriter(&found)
 	}
 	if resp.Responses[2].GetResponseRange().Count > 0 {
 		return &ClusterError{
@@ -97,5 +93,5 @@ func (l *Leadership) EnsureCluster(ctx context.Context, known record.ClusterID) 
 	}
 	key := r.keys.cluster()
 	return l.write(ctx, guarded(early, clientv3.Compare(clientv3.CreateRevision(key), "=", 0),
-		clientv3.OpPut(key, encode(record.Cluster{ID: record.ClusterID(hex.EncodeToString(id)), Schema: schema}))))
+		clientv3.OpPut(key, encode(record.Cluster{ID: record.ClusterID(hex.EncodeToString(id)), Schema: r.speaks().String()}))))
 }

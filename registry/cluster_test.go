@@ -64,7 +64,8 @@ func TestCheckCluster(t *testing.T) {
 		"not made yet":        {nil, "", []string{"does not exist yet", "disable_engine"}},
 		"gone":                {nil, "c1", []string{"is gone", `etcdctl put /_coreos.com/fleet/cluster '{"id":"c1","schema":"1.0.0"}'`}},
 		"another":             {sound, "c2", []string{"cluster c1", "cluster c2", `etcdctl put /_coreos.com/fleet/cluster '{"id":"c2","schema":"1.0.0"}'`}},
-		"another major":       {&record.Cluster{ID: "c1", Schema: "2.0.0"}, "c1", []string{`schema "2.0.0"`, "run the fleetd version"}},
+		"another major":       {&record.Cluster{ID: "c1", Schema: "2.0.0"}, "c1", []string{"schema 2.0.0", "upgrade fleet on this host"}},
+		"an earlier major":    {&record.Cluster{ID: "c1", Schema: "0.9.0"}, "c1", []string{"schema 0.9.0", "docs/reliability.md#versions"}},
 		"no schema":           {&record.Cluster{ID: "c1"}, "c1", []string{`schema ""`}},
 		"a schema of rubbish": {&record.Cluster{ID: "c1", Schema: "one.two.three"}, "", []string{"one.two.three"}},
 	} {

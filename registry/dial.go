@@ -55,6 +55,9 @@ type Config struct {
 	RequestTimeout time.Duration
 	Log            *logrus.Entry
 	Metrics        prometheus.Registerer // nil: none
+	// Schema is the version of the stored state to speak, for tests of how versions
+	// get along; this code's when empty.
+	Schema string
 }
 
 // Registry is the cluster's state. It is safe for concurrent use.
@@ -85,6 +88,8 @@ type Registry struct {
 	unsounds atomic.Int64 // how many keys are in said
 
 	history  history
+	schema   string // that this registry speaks; "" is this code's
+	writer   writer
 	together together
 	asking   asking
 
@@ -147,6 +152,7 @@ func newRegistry(cfg Config) *Registry {
 		random:    rand.Reader,
 		keys:      keyspaceOf(cfg.Prefix),
 		user:      cfg.Username,
+		schema:    cfg.Schema,
 		log:       cfg.Log,
 		connector: newConnector(cfg),
 		health:    errors.New("etcd has not answered yet"),

@@ -35,6 +35,7 @@ const joinSayAgain = 5 * time.Second
 // rebooted in time. It returns a *DuplicateMachineError when another live host
 // has the same machine-id. While etcd is away it waits.
 func (r *Registry) Join(ctx context.Context, m machine.Machine, ttl time.Duration) (*Presence, error) {
+	m.Schema = r.speaks().String()
 	p := &Presence{r: r, ttl: ttl, machine: m, states: map[unit.Name]record.State{}, dirty: map[unit.Name]bool{}, lost: make(chan struct{}, 1)}
 	var said string
 	var at time.Time

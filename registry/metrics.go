@@ -186,10 +186,8 @@ func operation(req any) string {
 		}
 		return opGet
 	case *pb.TxnRequest:
-		for _, op := range req.Success {
-			if op.GetRequestPut() != nil || op.GetRequestDeleteRange() != nil {
-				return opSet
-			}
+		if writes(req) {
+			return opSet
 		}
 		return opGet
 	case *pb.PutRequest, *pb.DeleteRangeRequest:
@@ -202,6 +200,17 @@ func operation(req any) string {
 		return opRemaining
 	}
 	return opOther // logging in, mostly
+}
+
+// writes reports whether a transaction would change anything, itself or by one that
+// is nested in it.
+func writes(txn *pb.TxnRequest) bool {
+	for _, op := range txn.GetSuccess() {
+		if op.GetRequestPut() != nil || op.GetRequestDeleteRange() != nil || writes(op.GetRequestTxn()) {
+			return true
+		}
+	}
+	return false
 }
 
 // told counts the changes that a watch brought.

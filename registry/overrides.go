@@ -21,6 +21,14 @@ func (r *Registry) UpdateOverrides(ctx context.Context, ids []machine.ID, change
 		return 0, fmt.Errorf("changing %d machines at once: etcd takes %d", len(ids), MaxOverridesTogether)
 	}
 	for ctx.Err() == nil { // contended keys must not outlive their caller
+		may := r.writer.unchanged
+		if len(ids) == maxOps { // so that no room is left to compare the cluster's key
+			may = r.writer.ask
+		}
+		writer, err := may(ctx, r)
+		if err != nil {
+			return 0, err
+		}
 		ops := make([]clientv3.Op, len(ids))
 		for i, id := range ids {
 			ops[i] = clientv3.OpGet(r.keys.overrides(id))
@@ -56,6 +64,9 @@ func (r *Registry) UpdateOverrides(ctx context.Context, ids []machine.ID, change
 		if len(writes) == 0 {
 			return read.Header.Revision, nil
 		}
+		if len(same) < maxOps {
+			same = append(same, writer)
+		}
 		wrote, err := r.txn(ctx, same, writes)
 		if err != nil {
 			return 0, unconfirmed(err)
@@ -63,6 +74,7 @@ func (r *Registry) UpdateOverrides(ctx context.Context, ids []machine.ID, change
 		if wrote.Succeeded {
 			return wrote.Header.Revision, nil
 		}
+		r.writer.changed() // perhaps
 	}
 	return 0, ctx.Err()
 }

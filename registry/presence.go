@@ -306,6 +306,7 @@ func (p *Presence) Machine() machine.Machine {
 func (p *Presence) Update(ctx context.Context, m machine.Machine) error {
 	p.mu.Lock()
 	m.Leaving = m.Leaving || p.machine.Leaving
+	m.Schema = p.machine.Schema
 	p.machine = m
 	p.presenceDirty()
 	p.mu.Unlock()

@@ -133,14 +133,8 @@ func (t *together) take() (batch []*conditional) {
 }
 
 func (r *Registry) writeOne(c *conditional) {
-	resp, err := r.txn(r.etcd.Ctx(), []clientv3.Cmp{c.when}, append(c.texts, c.put), clientv3.OpGet(c.key))
-	if c.err = err; err != nil {
-		return
-	}
-	c.held, c.rev = resp.Succeeded, resp.Header.Revision
-	if !c.held {
-		c.found = resp.Responses[0].GetResponseRange().Kvs
-	}
+	resp, err := r.writeGuarded([]clientv3.Op{c.op(append(slices.Clone(c.texts), c.put))})
+	c.took(resp, 0, err)
 }
 
 // writeBatch reports whether etcd took them together, or may have. One with narrower
@@ -149,7 +143,7 @@ func (r *Registry) writeBatch(batch []*conditional) bool {
 	var ops, texts []clientv3.Op
 	known := map[string]bool{}
 	for _, c := range batch {
-		ops = append(ops, clientv3.OpTxn([]clientv3.Cmp{c.when}, []clientv3.Op{c.put}, []clientv3.Op{clientv3.OpGet(c.key)}))
+		ops = append(ops, c.op([]clientv3.Op{c.put}))
 		for _, text := range c.texts {
 			if key := string(text.KeyBytes()); !known[key] {
 				known[key] = true
@@ -157,19 +151,46 @@ func (r *Registry) writeBatch(batch []*conditional) bool {
 			}
 		}
 	}
-	resp, err := r.txn(r.etcd.Ctx(), nil, append(ops, texts...)) // not on one caller's context: it is everybody's
+	resp, err := r.writeGuarded(append(ops, texts...))
 	if errors.Is(err, rpctypes.ErrRequestTooLarge) || errors.Is(err, rpctypes.ErrTooManyOps) {
 		return false
 	}
 	for i, c := range batch {
-		if c.err = err; err != nil {
-			continue
-		}
-		own := resp.Responses[i].GetResponseTxn()
-		c.held, c.rev = own.Succeeded, resp.Header.Revision
-		if !c.held {
-			c.found = own.Responses[0].GetResponseRange().Kvs
-		}
+		c.took(resp, i, err)
 	}
 	return true
+}
+
+// writeGuarded makes writes, none of them on one caller's context: they may be
+// everybody's. It makes none if this code is older than the cluster, which may have
+// become so at any moment.
+func (r *Registry) writeGuarded(ops []clientv3.Op) (*clientv3.TxnResponse, error) {
+	for {
+		writer, err := r.writer.unchanged(r.etcd.Ctx(), r)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := r.txn(r.etcd.Ctx(), []clientv3.Cmp{writer}, ops)
+		if err != nil || resp.Succeeded {
+			return resp, err
+		}
+		r.writer.changed()
+	}
+}
+
+// op is the write, nested in a transaction of several.
+func (c *conditional) op(puts []clientv3.Op) clientv3.Op {
+	return clientv3.OpTxn([]clientv3.Cmp{c.when}, puts, []clientv3.Op{clientv3.OpGet(c.key)})
+}
+
+// took takes note of how the write went, as one of a transaction.
+func (c *conditional) took(resp *clientv3.TxnResponse, at int, err error) {
+	if c.err = err; err != nil {
+		return
+	}
+	own := resp.Responses[at].GetResponseTxn()
+	c.held, c.rev = own.Succeeded, resp.Header.Revision
+	if !c.held {
+		c.found = own.Responses[0].GetResponseRange().Kvs
+	}
 }

@@ -196,6 +196,9 @@ func (r *Registry) look(ctx context.Context, c *conditional) error {
 }
 
 func unconfirmed(err error) error {
+	if refused := new(ClusterError); errors.As(err, &refused) {
+		return err
+	}
 	return fmt.Errorf("etcd did not confirm the write (it may or may not have happened): %w", err)
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -276,4 +277,52 @@ func TestPagesOfManyWhileOthersComeAndGo(t *testing.T) {
 	stop(nil)
 	moving.Wait()
 	t.Logf("%d units came and went", moves.Load())
+}
+
+// A fleetd that is older than its cluster answers what is asked, and takes no
+// changes: it would drop what it doesn't know of. It says so at once, and what to do.
+func TestOlderFleetdTakesNoChanges(t *testing.T) {
+	r := newReal(t)
+	r.etcd.Put(t, r.prefix+"cluster", `{"id":"c","schema":"1.0.0"}`)
+	if err := r.send(t.Context(), "PUT", "units/a.service", m{"text": web, "desiredState": "loaded"}, 201, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.etcd.Put(t, r.prefix+"cluster", `{"id":"c","schema":"1.1.0"}`)
+	before := r.etcd.All(t, r.prefix)
+	change := []m{{"op": "add", "path": "/" + string(node1) + "/metadata/a", "value": "b"}}
+	for name, of := range map[string]struct {
+		method, path string
+		body         any
+	}{
+		"a new unit":      {"PUT", "units/b.service", m{"text": web, "desiredState": "launched"}},
+		"another text":    {"PUT", "units/a.service", m{"text": web + "# more\n"}},
+		"another state":   {"PUT", "units/a.service", m{"desiredState": "launched"}},
+		"a restart":       {"POST", "units/a.service/restart", nil},
+		"destroying it":   {"DELETE", "units/a.service", nil},
+		"a machine's own": {"PATCH", "machines", change},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), of.method, "http://fleetd/fleet/v1/"+of.path, strings.NewReader(body(of.body)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			resp, err := r.client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			answer, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "" ||
+				!strings.Contains(string(answer), "this fleetd takes no changes: cluster c stores its state in schema 1.1.0") || !strings.Contains(string(answer), "upgrade fleet on this host") {
+				t.Errorf("%s %s %v", resp.Status, answer, err)
+			}
+		})
+	}
+	if after := r.etcd.All(t, r.prefix); !reflect.DeepEqual(before, after) {
+		t.Errorf("changed: %v, was %v", after, before)
+	}
+	if err := r.send(t.Context(), "GET", "units/a.service", nil, 200, nil); err != nil {
+		t.Error(err)
+	}
 }

@@ -205,11 +205,14 @@ func (s *Server) unready(ctx context.Context, err error) *api.Error {
 func (s *Server) failed(ctx context.Context, name unit.Name, err error) error {
 	var refused *api.Error
 	var unreadable *registry.UnreadableError
+	var cluster *registry.ClusterError
 	switch {
 	case errors.As(err, &refused):
 		return err
 	case errors.As(err, &unreadable): // to ask again won't help
 		return conflict("%v", unreadable)
+	case errors.As(err, &cluster): // nor here, but on another host it may
+		return &api.Error{Code: http.StatusServiceUnavailable, Message: fmt.Sprintf("this fleetd takes no changes: %v", cluster)}
 	case errors.Is(err, registry.ErrNotFound):
 		return notFound("unit %s does not exist", name)
 	}
