@@ -81,6 +81,14 @@ test-faults: packages ## every fault that is promised to do no harm, on real hos
 faults-docs: ## put the table of the last make test-faults into docs/reliability.md
 	go run ./functional/faults/table -docs docs/reliability.md
 
+# How long, and what draws its faults and commands.
+SOAK ?= 1h
+SEED ?= $(shell date +%s)
+
+.PHONY: soak
+soak: packages ## three real hosts under random faults and random operators for SOAK (1h), and what that leaves behind (as root)
+	go run ./functional/soak -for $(SOAK) -seed $(SEED) -dir dist/out/soak
+
 .PHONY: tools
 tools:
 	@.ci/install
