@@ -74,8 +74,12 @@ func (s *soak) compact(ctx context.Context, h *platform.Host) error {
 	if err := etcd(ctx, h, "kv/range", map[string]any{"key": base64.StdEncoding.EncodeToString([]byte(prefix))}, &answer); err != nil {
 		return err
 	}
-	var done any
-	return etcd(ctx, h, "kv/compaction", map[string]any{"revision": answer.Header.Revision, "physical": true}, &done)
+	question := fmt.Sprintf(`{"revision":%q,"physical":true}`, answer.Header.Revision)
+	said, err := sh(ctx, h, "curl -s -m 10 http://127.0.0.1:2379/v3/kv/compaction -d '"+question+"'")
+	if err == nil && strings.Contains(said, `"code"`) && !strings.Contains(said, "has been compacted") { // nothing was written since
+		err = fmt.Errorf("etcd on %s can't compact: %s", h.Name(), said)
+	}
+	return err
 }
 
 // leases is how many etcd has.
