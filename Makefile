@@ -89,6 +89,10 @@ SEED ?= $(shell date +%s)
 soak: packages ## three real hosts under random faults and random operators for SOAK (1h), and what that leaves behind (as root)
 	go run ./functional/soak -for $(SOAK) -seed $(SEED) -dir dist/out/soak
 
+.PHONY: soak-docs
+soak-docs: ## put the tables of the last make soak into docs/reliability.md
+	go run ./functional/soak -docs docs/reliability.md -dir dist/out/soak
+
 .PHONY: tools
 tools:
 	@.ci/install

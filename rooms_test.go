@@ -58,7 +58,7 @@ var mayImport = map[string][]string{
 	"functional/cluster":      {"functional/platform"},
 	"functional/faults":       {"bench/figure", "functional/platform", "functional/cluster"},
 	"functional/faults/table": {"bench/figure", "functional/cluster", "functional/faults"},
-	"functional/soak":         {"unit", "functional/faults", "functional/platform", "functional/cluster"},
+	"functional/soak":         {"unit", "bench/figure", "functional/faults", "functional/platform", "functional/cluster"},
 	"functional/demo":         {"functional/platform", "functional/cluster"},
 	"functional":              {"api", "functional/platform", "functional/cluster"},
 	"examples/echo":           {},

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
+	"github.com/fleet-project/fleet/bench/figure"
 	"github.com/fleet-project/fleet/functional/platform"
 )
 
@@ -19,7 +21,15 @@ func main() {
 	flag.DurationVar(&o.step, "step", 10*time.Minute, "how long from mark to mark; a shorter soak has one, at its end")
 	flag.Uint64Var(&o.seed, "seed", 1, "what draws faults and commands")
 	flag.StringVar(&o.dir, "dir", "dist/out/soak", "where logs, memory profiles and, should it fail, the hosts' journals go")
+	docs := flag.String("docs", "", "run nothing; put the tables of the last soak that lie in -dir into this page")
 	flag.Parse()
+	if *docs != "" {
+		if err := intoPage(o.dir, *docs); err != nil {
+			fmt.Fprintln(os.Stderr, "soak:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
@@ -29,6 +39,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}
+}
+
+// intoPage puts the tables into a page of documentation.
+func intoPage(dir, page string) error {
+	tables, err := os.ReadFile(filepath.Join(dir, tablesName))
+	if err != nil {
+		return fmt.Errorf("%w (run: make soak)", err)
+	}
+	return figure.Put(page, "<!-- make soak: begin -->\n", "<!-- make soak: end -->", string(tables))
 }
 
 // options say what soak it is.

@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// tablesName is the file in the soak's directory that has its tables.
+const tablesName = "soak.md"
+
 // least is how many marks growth can be judged by: the first doesn't count, then
 // one to compare with, and those that are compared.
 const least = 2 + last
@@ -77,7 +80,7 @@ func (s *soak) allowed() []series {
 func (s *soak) verdict() error {
 	table := s.tables()
 	fmt.Print("\n" + table)
-	err := os.WriteFile(filepath.Join(s.dir, "soak.md"), []byte(table), 0o644)
+	err := os.WriteFile(filepath.Join(s.dir, tablesName), []byte(table), 0o644)
 	wrong := 0
 	for _, m := range s.marks {
 		wrong += len(m.wrong)
@@ -109,7 +112,7 @@ func (s *soak) tables() string {
 		row(cells...)
 		fmt.Fprintf(&b, "|%s\n", strings.Repeat("---|", len(cells)))
 	}
-	head("after", "faults", "commands", "failed", "units", "settled", "lost", "doubled", "twice, out of touch", "etcd's keys", "leases", "etcd's data", "repairs")
+	head("after", "faults", "commands", "refused or failed", "units", "settled", "lost", "doubled", "twice, out of touch", "etcd's keys", "leases", "etcd's data", "repairs")
 	for _, m := range s.marks {
 		f := m.figures
 		apart := "none"
