@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fleet-project/fleet/bench/figure"
 	"github.com/fleet-project/fleet/functional/cluster"
 	"github.com/fleet-project/fleet/functional/faults"
 	"github.com/fleet-project/fleet/functional/platform"
@@ -24,6 +25,7 @@ type soak struct {
 	promises *promises
 	rng      *rand.Rand // draws the seeds of all others
 	log      *os.File
+	where    string        // commit and machine
 	since    faults.Moment // the last mark
 	marks    []*mark
 
@@ -42,7 +44,7 @@ func boot(ctx context.Context, o options) (*soak, error) {
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &soak{options: o, promises: newPromises(), rng: rand.New(rand.NewPCG(o.seed, o.seed)), faults: map[string]int{}, leaving: map[*platform.Host]bool{}}
+	s := &soak{options: o, where: figure.Where(), promises: newPromises(), rng: rand.New(rand.NewPCG(o.seed, o.seed)), faults: map[string]int{}, leaving: map[*platform.Host]bool{}}
 	var err error
 	if s.log, err = os.Create(filepath.Join(o.dir, "soak.log")); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,6 +108,7 @@ func (s *soak) verdict() error {
 // tables are the marks in Markdown, for docs/reliability.md.
 func (s *soak) tables() string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s, seed %d.\n\n", s.where, s.whole, s.seed)
 	row := func(cells ...string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
 	head := func(cells ...string) {
 		row(cells...)
@@ -131,5 +133,11 @@ func (s *soak) tables() string {
 				fmt.Sprintf("%.1f MiB", p.resident/(1<<20)), fmt.Sprint(e.goroutines), fmt.Sprint(e.descriptors), fmt.Sprintf("%.1f MiB", e.resident/(1<<20)))
 		}
 	}
+	b.WriteString("\nThe faults: ")
+	var each []string
+	for _, name := range slices.Sorted(maps.Keys(s.faults)) {
+		each = append(each, fmt.Sprintf("%s (%d)", name, s.faults[name]))
+	}
+	fmt.Fprintf(&b, "%s.\n", strings.Join(each, ", "))
 	return b.String()
 }
