@@ -150,6 +150,34 @@ func TestSupervisorIsToldTheTruth(t *testing.T) {
 	}
 }
 
+// A fleetd that hangs is replaced before its lease can end.
+func TestWatchdogIsShortEnoughForTheLease(t *testing.T) {
+	for _, tt := range []struct {
+		name                string
+		ttl, watchdog, want time.Duration
+		told, said          string
+	}{
+		{"the defaults", 30 * time.Second, 15 * time.Second, 15 * time.Second, "", ""},
+		{"no watchdog", 10 * time.Second, 0, 0, "", ""},
+		{"a shorter lease", 18 * time.Second, 15 * time.Second, 7500 * time.Millisecond, "WATCHDOG_USEC=7500000\n", ""},
+		{"the shortest lease for which it can be", 12 * time.Second, 15 * time.Second, 3500 * time.Millisecond, "WATCHDOG_USEC=3500000\n", ""},
+		{"short already", 18 * time.Second, 5 * time.Second, 5 * time.Second, "", ""},
+		{"too short a lease", 11 * time.Second, 15 * time.Second, 15 * time.Second, "", "with an agent_ttl of 11s this host counts as lost before a fleetd that hangs is restarted (which takes up to 20s)"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n, said := aNode(t, "")
+			told := &book{}
+			got := supervisor{notify: told.notify, watchdog: tt.watchdog}.inTime(tt.ttl, n.log)
+			if got.watchdog != tt.want || told.String() != tt.told {
+				t.Errorf("%s, and systemd was told %q", got.watchdog, told)
+			}
+			if tt.said == "" && said.String() != "" || !strings.Contains(said.String(), tt.said) {
+				t.Errorf("logged %s", said)
+			}
+		})
+	}
+}
+
 // systemd drops a message that is longer than 4 KiB, or no UTF-8.
 func TestStatusIsOneThatSystemdTakes(t *testing.T) {
 	told := &book{}

@@ -25,6 +25,12 @@ const (
 	// beats is how many signs of life fall into the time that systemd waits for
 	// one.
 	beats = 3
+	// revival is how long it takes from the end of systemd's patience until another
+	// fleetd has renewed the lease, by fleet.service: TimeoutAbortSec=, for a process
+	// that answers no signal, RestartSec=, and the start.
+	revival = 3*time.Second + 200*time.Millisecond + 1300*time.Millisecond
+	// leastWatchdog is how little patience a fleetd on a busy host can do with.
+	leastWatchdog = 3 * time.Second
 )
 
 // supervisor is who runs this process and wants to know how it is: systemd, by
@@ -44,6 +50,23 @@ func supervisorOf(log *logrus.Entry) supervisor {
 			log.WithError(err).Warn("cannot notify systemd")
 		}
 	}}
+}
+
+// inTime makes systemd's patience shorter, if it must be for a fleetd that hangs
+// to be replaced before its lease has run out. A third of that may have gone by
+// when it began to hang.
+func (s supervisor) inTime(ttl time.Duration, log *logrus.Entry) supervisor {
+	enough := ttl*2/3 - revival
+	switch {
+	case s.watchdog == 0 || s.watchdog <= enough:
+	case enough < leastWatchdog:
+		log.Warnf("with an agent_ttl of %s this host counts as lost before a fleetd that hangs is restarted (which takes up to %s): "+
+			"its units, those with Isolation=stop too, would run twice for that time; an agent_ttl of 12s is enough", ttl, (s.watchdog + revival).Round(time.Second))
+	default:
+		s.watchdog = enough
+		s.notify(fmt.Sprintf("WATCHDOG_USEC=%d", enough.Microseconds()))
+	}
+	return s
 }
 
 // status puts what there is to say into systemctl's Status: line.
@@ -73,6 +96,7 @@ func (n *node) supervised(stop, ctx context.Context) error {
 		return err
 	}
 	n.supervisor.notify(daemon.SdNotifyReady)
+	n.supervisor = n.supervisor.inTime(n.cfg.AgentTTL, n.log)
 	ticks := time.NewTicker(tellEvery)
 	defer ticks.Stop()
 	stopped := stop.Done()
