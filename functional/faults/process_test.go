@@ -27,8 +27,14 @@ var processRows = []row{
 	{
 		name:     "fleetd-hangs",
 		fault:    "a fleetd does nothing any more (SIGSTOP), with the stock service file and agent_ttl",
-		promised: "systemd's watchdog restarts it before agent_ttl; no unit is touched",
-		run:      fleetdHangs,
+		promised: "systemd's watchdog restarts it before agent_ttl; no unit is touched, but those with Isolation=stop may be stopped and started again",
+		run:      func(s *scene) { s.fleetdHangs(30 * time.Second) },
+	},
+	{
+		name:     "fleetd-hangs-short-ttl",
+		fault:    "the same with an agent_ttl of 12 s, the shortest for which that can be promised",
+		promised: "the same, for fleetd has made systemd's watchdog shorter",
+		run:      func(s *scene) { s.fleetdHangs(12 * time.Second) },
 	},
 	{
 		name:     "fleetd-stopped",
@@ -103,8 +109,8 @@ func fleetdKilled(s *scene) {
 	s.expect(s.account(), want{})
 }
 
-func fleetdHangs(s *scene) {
-	s.ttl(30 * time.Second)
+func (s *scene) fleetdHangs(ttl time.Duration) {
+	s.ttl(ttl)
 	s.start("w", 12, Witness())
 	s.start("never-twice", 6, Witness("Isolation=stop"))
 	h := s.Hosts[1]
@@ -120,8 +126,14 @@ func fleetdHangs(s *scene) {
 	if log := s.log(h); !strings.Contains(log, "the lease of an earlier fleetd") {
 		s.t.Errorf("the lease had run out:\n%s", log)
 	}
-	s.expect(s.account(), want{})
-	s.seen.Note = fmt.Sprintf("it was back after %.1f s", again.Seconds())
+	a := s.account()
+	s.expect(a, want{restarted: s.seen.Restarted})
+	for _, life := range a.Restarted {
+		if !strings.HasPrefix(life.Unit, "never-twice") {
+			s.t.Errorf("%s was restarted", life.Unit)
+		}
+	}
+	s.seen.Note = fmt.Sprintf("it was back after %.1f s; restarted are units with Isolation=stop", again.Seconds())
 }
 
 func fleetdStopped(s *scene) {
