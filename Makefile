@@ -16,6 +16,9 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.bui
 export FLEET_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fleet
 GOLANGCI := $(FLEET_CACHE)/tools/golangci-lint-v2.15.0
 
+VULNCHECK := $(FLEET_CACHE)/tools/govulncheck-v1.8.0
+ACTIONLINT := $(FLEET_CACHE)/tools/actionlint-v1.7.12
+
 NFPM := $(FLEET_CACHE)/tools/nfpm-v2.43.4
 # What is made for another machine lies apart: the tests want this one's.
 BIN := bin$(if $(GOARCH),/$(GOARCH))
@@ -52,15 +55,17 @@ unit: tools ## the tests that need no host, under the race detector
 # Uncached: go does not see that files outside of a module have changed.
 	for module in dist/check bench/swarmkit bench/plot; do (cd $$module && go vet ./... && go test -count=1 ./...); done
 
-# How long; 20000x is so many requests, which takes the same everywhere.
-FUZZTIME ?= 2m
+# How long each; 20000x is so many inputs.
+FUZZTIME ?= 10m
 
+# What a fuzzer finds interesting is kept in the cache, for the next run to go on from;
+# what it finds wrong, in the package's testdata/fuzz, where it is to be committed.
 .PHONY: fuzz
-fuzz: ## send every parser and service whatever comes to mind, for FUZZTIME (2m) each
+fuzz: ## send every parser and service whatever comes to mind, for FUZZTIME (10m) each
 	@for file in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz'); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$file); do \
-			echo "$$name of $$(dirname $$file)"; \
-			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./$$(dirname $$file); \
+			dir=$$(dirname $$file); echo "$$name of $$dir"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./$$dir -args -test.fuzzcachedir=$(FLEET_CACHE)/fuzz/$$dir; \
 		done; \
 	done
 
@@ -98,8 +103,9 @@ tools:
 	@.ci/install
 
 .PHONY: lint
-lint: $(GOLANGCI) ## go vet, staticcheck and more
+lint: $(GOLANGCI) $(ACTIONLINT) ## go vet, staticcheck and more
 	$(GOLANGCI) run ./...
+	$(ACTIONLINT) -shellcheck= -pyflakes=
 	for module in dist/check bench/swarmkit bench/plot; do (cd $$module && $(GOLANGCI) run ./...); done
 
 $(GOLANGCI):
@@ -108,6 +114,23 @@ $(GOLANGCI):
 	GOBIN=$(dir $@)new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 	mv $(dir $@)new/golangci-lint $@
 	rmdir $(dir $@)new
+
+$(ACTIONLINT):
+	@mkdir -p $(dir $@)
+	GOBIN=$(dir $@)new-actionlint go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	mv $(dir $@)new-actionlint/actionlint $@
+	rmdir $(dir $@)new-actionlint
+
+.PHONY: vulncheck
+vulncheck: $(VULNCHECK) ## what is known of vulnerabilities in what fleet is made of, by vuln.go.dev
+	@.ci/vulncheck $(VULNCHECK)
+
+# A newer one needs a module that the Go proxy doesn't have.
+$(VULNCHECK):
+	@mkdir -p $(dir $@)
+	GOBIN=$(dir $@)new-govulncheck go install golang.org/x/vuln/cmd/govulncheck@v1.8.0
+	mv $(dir $@)new-govulncheck/govulncheck $@
+	rmdir $(dir $@)new-govulncheck
 
 .PHONY: fmt
 fmt: ## format the code
