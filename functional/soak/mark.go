@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +41,7 @@ type mark struct {
 func (s *soak) mark(ctx context.Context) (*mark, error) {
 	m := &mark{tally: s.promises.tally(), faults: s.faultsNow()}
 	began := time.Now()
-	if err := s.whole3(ctx); err != nil {
+	if err := s.awaitWhole(ctx); err != nil {
 		return nil, err
 	}
 	var p picture
@@ -97,8 +96,8 @@ func (s *soak) await(ctx context.Context, d time.Duration, ask func(context.Cont
 	return nil
 }
 
-// whole3 waits until hosts, members and machines are back.
-func (s *soak) whole3(ctx context.Context) error {
+// awaitWhole waits until hosts, members and machines are back.
+func (s *soak) awaitWhole(ctx context.Context) error {
 	return s.await(ctx, 2*time.Minute, func(ctx context.Context) error {
 		for _, h := range s.Hosts {
 			if state := h.State(); state != platform.Running {
@@ -108,91 +107,15 @@ func (s *soak) whole3(ctx context.Context) error {
 				return err
 			}
 			if is, err := sh(ctx, h, "systemctl show -P StatusText fleet"); err != nil || !strings.HasPrefix(is, "joined as") {
-				return fmt.Errorf("fleetd on %s: %s, %w", h.Name(), is, err)
+				return fmt.Errorf("fleetd on %s: %s, %v", h.Name(), is, err)
 			}
 			// It has its API awake, as at every mark.
 			if out, err := sh(ctx, h, "fleetctl list-machines --no-legend"); err != nil || strings.Count(out, "\n") != len(s.Hosts)-1 {
-				return fmt.Errorf("the machines on %s: %s, %w", h.Name(), out, err)
+				return fmt.Errorf("the machines on %s: %s, %v", h.Name(), out, err)
 			}
 		}
 		return nil
 	})
-}
-
-// picture is what etcd wants and what systemds run, at about one moment.
-type picture struct {
-	hosts int
-	units map[unit.Name]stored
-	where map[unit.Name][]string // the hosts that run a unit
-}
-
-func (s *soak) look(ctx context.Context) (picture, error) {
-	p := picture{hosts: len(s.Hosts), where: map[unit.Name][]string{}}
-	all, err := keys(ctx, s.Hosts[0])
-	if err != nil {
-		return p, err
-	}
-	if p.units, err = unitsOf(all); err != nil {
-		return p, err
-	}
-	for _, h := range s.Hosts {
-		here, err := running(ctx, h)
-		if err != nil {
-			return p, err
-		}
-		for _, name := range here {
-			p.where[name] = append(p.where[name], h.Name())
-		}
-	}
-	return p, nil
-}
-
-// times is how often a unit must run.
-func (p picture) times(name unit.Name) int {
-	switch {
-	case p.units[name].Target != unit.TargetLaunched:
-		return 0
-	case global(name):
-		return p.hosts
-	}
-	return 1
-}
-
-// lost are the units that must run more often than they do, doubled those that
-// run too often.
-func (p picture) lost() []unit.Name {
-	return p.that(func(name unit.Name) bool { return len(p.where[name]) < p.times(name) })
-}
-
-func (p picture) doubled() []unit.Name {
-	return p.that(func(name unit.Name) bool { return len(p.where[name]) > max(p.times(name), 1) })
-}
-
-func (p picture) that(holds func(unit.Name) bool) []unit.Name {
-	all := map[unit.Name]bool{}
-	for name := range p.units {
-		all[name] = true
-	}
-	for name := range p.where {
-		all[name] = true
-	}
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(name unit.Name) bool { return !holds(name) })
-}
-
-// wrong says what isn't as it is wanted.
-func (p picture) wrong() error {
-	var all []string
-	for _, name := range p.that(func(name unit.Name) bool { return len(p.where[name]) != p.times(name) }) {
-		target := p.units[name].Target
-		if target == "" {
-			target = "not there"
-		}
-		all = append(all, fmt.Sprintf("%s is %s and runs on %v", name, target, p.where[name]))
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s", strings.Join(all, "; "))
 }
 
 // account asks the witnesses what became of the units since the last mark.
@@ -266,7 +189,7 @@ func (s *soak) left(ctx context.Context) ([]string, error) {
 		room, _, _ := strings.Cut(key, "/")
 		rooms[room]++
 	}
-	for room, want := range s.accounted(p) {
+	for room, want := range p.accounted() {
 		if rooms[room] != want {
 			left = append(left, fmt.Sprintf("%d keys in %s, not %d", rooms[room], room, want))
 		}
@@ -289,17 +212,4 @@ func (s *soak) left(ctx context.Context) ([]string, error) {
 		}
 	}
 	return left, nil
-}
-
-// accounted is how many keys the units account for, by room.
-func (s *soak) accounted(p picture) map[string]int {
-	files, seats := map[unit.Hash]bool{}, 0
-	for name, u := range p.units {
-		files[u.File] = true
-		seats += p.times(name)
-	}
-	return map[string]int{
-		"cluster": 1, "files": len(files), "units": len(names(bases)), "schedule": seats, "states": seats,
-		"machines": len(s.Hosts), "leader": len(s.Hosts), // each stands for election
-	}
 }
