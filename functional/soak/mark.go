@@ -106,12 +106,20 @@ func (s *soak) awaitWhole(ctx context.Context) error {
 			if _, err := sh(ctx, h, "curl -sf -m 5 http://127.0.0.1:2379/health"); err != nil {
 				return err
 			}
-			if is, err := sh(ctx, h, "systemctl show -P StatusText fleet"); err != nil || !strings.HasPrefix(is, "joined as") {
-				return fmt.Errorf("fleetd on %s: %s, %v", h.Name(), is, err)
+			is, err := sh(ctx, h, "systemctl show -P StatusText fleet")
+			if err != nil {
+				return err
+			}
+			if !strings.HasPrefix(is, "joined as") {
+				return fmt.Errorf("fleetd on %s: %s", h.Name(), is)
 			}
 			// It has its API awake, as at every mark.
-			if out, err := sh(ctx, h, "fleetctl list-machines --no-legend"); err != nil || strings.Count(out, "\n") != len(s.Hosts)-1 {
-				return fmt.Errorf("the machines on %s: %s, %v", h.Name(), out, err)
+			machines, err := sh(ctx, h, "fleetctl list-machines --no-legend --fields machine")
+			if err != nil {
+				return err
+			}
+			if len(strings.Fields(machines)) != len(s.Hosts) {
+				return fmt.Errorf("fleetd on %s knows the machines %s", h.Name(), machines)
 			}
 		}
 		return nil

@@ -59,8 +59,12 @@ func boot(ctx context.Context, o options) (*soak, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.platform.Close())
 	}
-	for _, spec := range specs[:len(specs)-1] { // all but the steady one
-		spec.Files["/etc/systemd/system/fleet.service.d/20-watchdog.conf"] = platform.File{Content: fmt.Sprintf("[Service]\nWatchdogSec=%s\n", watchdog)}
+	for i, spec := range specs {
+		service := fmt.Sprintf("WatchdogSec=%s", watchdog)
+		if i == len(specs)-1 { // the steady one: finely, for what has grown to be found
+			service = "Environment=GODEBUG=memprofilerate=4096"
+		}
+		spec.Files["/etc/systemd/system/fleet.service.d/20-soak.conf"] = platform.File{Content: "[Service]\n" + service + "\n"}
 	}
 	hosts, err := s.platform.BootAll(ctx, specs...)
 	if err == nil {
