@@ -10,6 +10,7 @@ import (
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -71,7 +72,11 @@ func (p *Presence) join(ctx context.Context) error {
 		return fmt.Errorf("reading this machine's presence: %w", err)
 	}
 	kvs := resp.Responses[0].GetResponseRange().Kvs
+	said := resp.Responses[1].GetResponseRange().Kvs
 	if len(kvs) == 0 {
+		// If somebody deleted the presence key, the states are still there, on a
+		// lease that nobody renews any more.
+		p.takeOver(said)
 		return p.claim(ctx, 0)
 	}
 	var holder machine.Machine
@@ -81,15 +86,10 @@ func (p *Presence) join(ctx context.Context) error {
 	}
 	switch {
 	case holder.BootID == p.machine.BootID:
-		for _, kv := range resp.Responses[1].GetResponseRange().Kvs {
-			var s record.State
-			name, err := unit.ParseName(string(kv.Key[len(p.r.keys.statesOf(p.machine.ID)):]))
-			if err == nil && json.Unmarshal(kv.Value, &s) == nil {
-				p.states[name] = s
-			}
-		}
+		p.takeOver(said)
 		return p.resume(ctx, lease, kvs[0].ModRevision)
 	case lease == clientv3.NoLease: // written by hand: it would never go
+		p.takeOver(said)
 		return p.claim(ctx, kvs[0].ModRevision)
 	}
 	gone, err := p.outwait(ctx, holder, lease, resp.Header.Revision)
@@ -104,6 +104,18 @@ func (p *Presence) join(ctx context.Context) error {
 	}
 	// What the earlier boot said of its units goes with its lease: all are down.
 	return p.r.revoke(ctx, lease)
+}
+
+// takeOver makes the states that etcd holds be this presence's. What isn't true any
+// more, the agent will say.
+func (p *Presence) takeOver(said []*mvccpb.KeyValue) {
+	for _, kv := range said {
+		var s record.State
+		name, err := unit.ParseName(string(kv.Key[len(p.r.keys.statesOf(p.machine.ID)):]))
+		if err == nil && json.Unmarshal(kv.Value, &s) == nil {
+			p.states[name] = s
+		}
+	}
 }
 
 // resume takes over the lease of an earlier fleetd of this boot: the machine
