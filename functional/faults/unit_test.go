@@ -157,6 +157,7 @@ func slowStopMoved(s *scene) {
 	h := s.Hosts[1]
 	s.start("w", 6, Witness())
 	fit := func(index string) {
+		s.awaitJoined(h)
 		s.run(h, "sed -i s/^metadata=.*/metadata=index="+index+"/ /etc/fleet/fleet.conf; systemctl reload fleet.service")
 	}
 	s.run(s.Hosts[2], "sed -i s/^metadata=.*/metadata=index=1/ /etc/fleet/fleet.conf")
