@@ -89,7 +89,6 @@ func (p *Presence) join(ctx context.Context) error {
 		p.takeOver(said)
 		return p.resume(ctx, lease, kvs[0].ModRevision)
 	case lease == clientv3.NoLease: // written by hand: it would never go
-		p.takeOver(said)
 		return p.claim(ctx, kvs[0].ModRevision)
 	}
 	gone, err := p.outwait(ctx, holder, lease, resp.Header.Revision)

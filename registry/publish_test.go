@@ -132,34 +132,27 @@ func TestWordsOutliveATouchedPresence(t *testing.T) {
 // fleetd says nothing of units that are as etcd has them: it must keep them there.
 func TestWordsOutliveTheLeaseOfADeletedPresence(t *testing.T) {
 	ctx := t.Context()
-	for name, touch := range map[string]func(s *etcdmodel.Store, key string){
-		"deleted":         func(s *etcdmodel.Store, key string) { s.Delete(key) },
-		"without a lease": func(s *etcdmodel.Store, key string) { s.Put(key, `{"id":"m"}`) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, r := overSlowEtcd(t)
-			m := machine.Machine{ID: "m", BootID: "b"}
-			first, err := r.Join(ctx, m, 10*time.Second)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := first.PutStates(ctx, map[unit.Name]*record.State{"a.service": {}}); err != nil {
-				t.Fatal(err)
-			}
-			touch(s.store, r.keys.machine("m"))
-			next, err := r.Join(ctx, m, 10*time.Second)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for at := range 3 { // the first lease ends
-				s.store.Advance(time.Unix(1e9+int64(at)*5, 0))
-				if _, err := next.Renew(ctx); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if got := said(t, r, "m"); len(got) != 1 {
-				t.Errorf("etcd holds %v", got)
-			}
-		})
+	s, r := overSlowEtcd(t)
+	m := machine.Machine{ID: "m", BootID: "b"}
+	first, err := r.Join(ctx, m, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.PutStates(ctx, map[unit.Name]*record.State{"a.service": {}}); err != nil {
+		t.Fatal(err)
+	}
+	s.store.Delete(r.keys.machine("m"))
+	next, err := r.Join(ctx, m, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range 3 { // the first lease ends
+		s.store.Advance(time.Unix(1e9+int64(at)*5, 0))
+		if _, err := next.Renew(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := said(t, r, "m"); len(got) != 1 {
+		t.Errorf("etcd holds %v", got)
 	}
 }
