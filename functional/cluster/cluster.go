@@ -24,6 +24,8 @@ type Options struct {
 	Conf func(i int) []string
 	// Files are further files for every host, by absolute path.
 	Files map[string]platform.File
+	// Package is the .deb that is installed; the built one if empty.
+	Package string
 }
 
 // Cluster is a booted cluster.
@@ -40,7 +42,11 @@ func Root() string {
 // Specs are the hosts of a cluster, not yet configured: fleet's package is
 // installed on them, nothing of it runs.
 func Specs(ctx context.Context, p *platform.Platform, opts Options) ([]platform.HostSpec, error) {
-	layer, err := Installed(ctx, p)
+	install := Installed
+	if opts.Package != "" {
+		install = func(ctx context.Context, p *platform.Platform) (string, error) { return installed(ctx, p, opts.Package) }
+	}
+	layer, err := install(ctx, p)
 	if err != nil {
 		return nil, err
 	}

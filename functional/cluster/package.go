@@ -22,6 +22,10 @@ func Installed(ctx context.Context, p *platform.Platform) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return installed(ctx, p, deb)
+}
+
+func installed(ctx context.Context, p *platform.Platform, deb string) (string, error) {
 	return p.Layer(ctx, "fleet", nil, "sh", "-ec", install, "sh", deb)
 }
 
