@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 	"discovery":               {"discovery/token"},
 	"discovery/server":        {"discovery", "discovery/token"},
 	"fleetctl/ssh":            {},
-	"fleetctl/backup":         {"unit"},
+	"fleetctl/backup":         {"unit", "machine"},
 	"fleetctl":                {"unit", "api", "fleetctl/backup", "fleetctl/ssh"},
 	"fleetd/config":           {"unit", "machine", "registry"},
 	"fleetd/doctor":           {"machine", "registry", "registry/record", "agent/systemd", "api"},
@@ -94,7 +94,7 @@ var onlyIn = map[string][]string{
 var never = map[string][]string{
 	"fleetctl": {"go.etcd.io/etcd", "google.golang.org/grpc", "github.com/prometheus"},
 	// It is a file's form, and no more.
-	"fleetctl/backup": {"net", "os/exec", "log", "go.etcd.io/etcd"},
+	"fleetctl/backup": {"net/http", "os/exec", "log", "go.etcd.io/etcd"},
 	"unit":            {"net", "os/exec", "log", "github.com/sirupsen/logrus"},
 	"cloudinit":       {"os/exec", "github.com/sirupsen/logrus", "go.etcd.io/etcd", "google.golang.org/grpc"},
 	// No program of the host's has a say in what an image becomes, and no bus.

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/coreos/go-semver/semver"
+	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/unit"
 	"go.yaml.in/yaml/v3"
 )
@@ -56,7 +59,7 @@ type reader struct {
 	lines    [][]byte
 	file     *File
 	later    bool // the file is of a later minor version
-	asIs     bool // units' texts are not looked into
+	asIs     bool // what is said is not looked into
 	problems unit.Problems
 	warnings unit.Problems
 }
@@ -207,6 +210,7 @@ func (r *reader) text(n *yaml.Node) string {
 
 func (r *reader) machine(n *yaml.Node) {
 	m := Machine{Line: n.Line}
+	before := len(r.problems)
 	r.fields(n, map[string]func(*yaml.Node){
 		"id": func(n *yaml.Node) { m.ID = r.text(n) },
 		"cordoned": func(n *yaml.Node) {
@@ -227,8 +231,22 @@ func (r *reader) machine(n *yaml.Node) {
 		},
 		"removed": func(n *yaml.Node) { r.each(n, func(n *yaml.Node) { m.Removed = append(m.Removed, r.text(n)) }) },
 	})
-	if len(m.ID) != 32 || strings.Trim(m.ID, "0123456789abcdef") != "" {
-		r.problem(m.Line, "write the machine's whole id, as in /etc/machine-id", "id %q is no machine's", m.ID)
+	if r.asIs || len(r.problems) > before {
+		r.file.Machines = append(r.file.Machines, m)
+		return
+	}
+	if _, err := machine.ParseID(m.ID); err != nil {
+		r.problem(m.Line, "write the machine's whole id, as in /etc/machine-id", "%v", err)
+	}
+	for _, k := range slices.Sorted(maps.Keys(m.Metadata)) {
+		// As fleetd has it: what no fleet.conf could say must not be said here.
+		v := m.Metadata[k]
+		if pair, err := machine.ParseMetadata(k + "=" + v); err != nil || len(pair) != 1 || pair[k] != v || strings.ContainsFunc(k+v, unicode.IsControl) {
+			r.problem(m.Line, "write a key and a value without commas, quotes, comparisons and control characters", "%q is no metadata", k+"="+v)
+		}
+	}
+	if slices.Contains(m.Removed, "") {
+		r.problem(m.Line, "take it out", "removed has an empty key")
 	}
 	r.file.Machines = append(r.file.Machines, m)
 }

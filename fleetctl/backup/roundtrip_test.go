@@ -87,10 +87,7 @@ func TestBackupsComeBack(t *testing.T) {
 			})
 		}
 		written := f.YAML()
-		got, warnings, err := Read(written)
-		if err != nil || len(warnings) > 0 {
-			t.Fatalf("%v %v\n%s", err, warnings, written)
-		}
+		got := parse(t, written)
 		if again := got.YAML(); !bytes.Equal(again, written) {
 			t.Fatalf("written again it differs:\n%s", cmp.Diff(string(written), string(again)))
 		}

@@ -44,7 +44,9 @@ func Root() string {
 func Specs(ctx context.Context, p *platform.Platform, opts Options) ([]platform.HostSpec, error) {
 	install := Installed
 	if opts.Package != "" {
-		install = func(ctx context.Context, p *platform.Platform) (string, error) { return installed(ctx, p, opts.Package) }
+		install = func(ctx context.Context, p *platform.Platform) (string, error) {
+			return installed(ctx, p, opts.Package)
+		}
 	}
 	layer, err := install(ctx, p)
 	if err != nil {
