@@ -68,8 +68,10 @@ func (s *soak) do(ctx context.Context, h *platform.Host, c command) {
 	began := time.Now()
 	_, err := h.Run(ctx, "sh", "-ec", c.shell)
 	s.promises.note(c, began, err)
-	if err != nil {
-		s.detail("%s: %s: %v", h.Name(), c.shell, err)
+	if err == nil {
+		s.detail("%s, %.2f s: %s", h.Name(), time.Since(began).Seconds(), c.shell)
+	} else {
+		s.detail("%s, %.2f s: %v", h.Name(), time.Since(began).Seconds(), err)
 	}
 }
 
@@ -158,6 +160,8 @@ func fleetctl(verb string, units []unit.Name) command {
 		c.becomes = []unit.Target{unit.TargetLoaded, unit.TargetInactive, unit.TargetDestroyed}
 	case "unload":
 		c.becomes = []unit.Target{unit.TargetInactive, unit.TargetDestroyed}
+	case "restart": // what is loaded is started
+		c.becomes = []unit.Target{unit.TargetLaunched}
 	case "destroy":
 		c.becomes = []unit.Target{unit.TargetDestroyed}
 	}
