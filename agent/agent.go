@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -118,8 +119,11 @@ type Options struct {
 	Log     *logrus.Entry
 	Metrics prometheus.Registerer // nil: none
 	Clock   Clock
-	// Uptime is how long ago the host booted, asleep or not; nil: /proc/uptime.
+	// Uptime is how long ago the host booted, asleep or not; nil: the kernel's
+	// word, or Clock's if there is one.
 	Uptime func() (time.Duration, error)
+	// Switch stops the units that say Isolation=stop when fleetd can't; nil: none.
+	Switch Switch
 }
 
 // Agent is one host's. Its fields below mu belong to the loop.
@@ -169,9 +173,16 @@ type Agent struct {
 	compareAt  time.Time
 	suspects   map[unit.Name]systemd.State // what the safety net found, to be looked at again
 	started    time.Time
-	returning  bool      // the lease is back, the schedule isn't yet
-	noted      time.Time // the renewal that is written down
-	unnoted    bool      // it couldn't be, and that has been said
+	returning  bool // the lease is back, the schedule isn't yet
+	lease      leaseClock
+	unnoted    bool         // its renewal can't be written down, and that has been said
+	stopBy     atomic.Int64 // the uptime at which what says Isolation=stop is stopped, as of the last look
+	slaying    bool
+	killAt     time.Time     // when to kill again what outlives the lease
+	switching  bool          // the dead man's switch is being armed or ended
+	armedFor   time.Duration // the renewal that it was armed for; 0: it wasn't
+	armAt      time.Time     // when to try again
+	unarmed    bool          // it can't be armed, and that has been said
 	follower   *follower
 	emptied    []chan struct{} // closed when nothing is left here
 }
@@ -192,18 +203,23 @@ func assemble(opts Options) *Agent {
 		if opts.Dir == "" {
 			opts.Dir = DefaultDir
 		}
-		opts.Records = store{dir: opts.Dir, boot: m.BootID}
+		opts.Records = store{dir: opts.Dir, boot: m.BootID, ttl: opts.TTL}
+	}
+	switch {
+	case opts.Uptime != nil:
+	case opts.Clock == nil:
+		opts.Uptime = uptime
+	default: // two clocks that know nothing of each other tell nothing
+		began := opts.Clock.Now()
+		opts.Uptime = func() (time.Duration, error) { return opts.Clock.Now().Sub(began), nil }
 	}
 	if opts.Clock == nil {
 		opts.Clock = realClock{}
 	}
-	if opts.Uptime == nil {
-		opts.Uptime = uptime
-	}
 	if opts.Log == nil {
 		opts.Log = logrus.NewEntry(logrus.StandardLogger())
 	}
-	return &Agent{
+	a := &Agent{
 		opts:    opts,
 		id:      m.ID,
 		log:     opts.Log,
@@ -216,6 +232,8 @@ func assemble(opts Options) *Agent {
 		pending: map[unit.Name]*record.State{},
 		health:  errNotYet,
 	}
+	a.lease.agent = a
+	return a
 }
 
 // Health says why the agent doesn't follow its schedule; nil if it does.
@@ -236,14 +254,18 @@ func (a *Agent) Units() int {
 // until ctx ends, which leaves everything running. It is called once. The error
 // is nil unless the records can't be read.
 func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	opLife, cancelOps := context.WithCancel(context.WithoutCancel(ctx))
+	a.life, a.opLife = ctx, opLife
+	defer cancelOps()
+	if a.opts.Registry != nil { // this host has the lease
+		_ = a.takeOver(ctx) // it was said; what is stopped all the same is seen
+	}
 	if err := a.restore(ctx); err != nil {
 		close(a.stopped)
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	opLife, cancelOps := context.WithCancel(context.WithoutCancel(ctx))
-	a.life, a.opLife = ctx, opLife
-	defer cancelOps()
 	if a.opts.Registry != nil { // not while guarding
 		a.followAnew(nil)
 	}

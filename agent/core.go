@@ -62,6 +62,7 @@ type held struct {
 	proof    time.Time // a program that has just begun is told of then, if it still runs
 	stopped  bool      // it ended with the unit down, and nothing was started since
 	killed   bool      // SIGKILL was sent, or is to be tried again after retry
+	slain    bool      // it was killed once since the lease is about to end
 	examine  bool      // the record's intent may have taken place, or may not
 
 	err      string // why the instruction isn't carried out
@@ -247,6 +248,7 @@ func (c *core) connect(r reach) {
 	}
 	c.reach = r
 	for name, h := range c.units {
+		h.slain = h.slain && r == nearlyDead
 		if h.rec != nil && h.rec.StopsCutOff {
 			c.touch(name)
 		}

@@ -260,9 +260,12 @@ func (c *core) isolate(h *held) {
 		before := *h.rec
 		before.CutOff = true
 		c.do(h, action{verb: doStop, before: &before, after: &before})
-	case !h.rec.CutOff || down(h.state):
+	case !h.rec.CutOff:
 	case c.reach == nearlyDead && !h.killed:
+		// Even if systemd calls it down: with KillMode=process it may have left
+		// processes behind.
 		c.do(h, action{verb: doKill})
+	case down(h.state):
 	case !h.stopping && h.retry.IsZero():
 		c.do(h, action{verb: doStop, after: h.rec})
 	}

@@ -3,9 +3,9 @@ package agent
 import (
 	"context"
 	"fmt"
-	"os"
-	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
@@ -53,61 +53,28 @@ func Abandon(ctx context.Context, opts Options) error {
 func newGuard(opts Options) *Agent { return guarding(opts, New) }
 
 func guarding(opts Options, make func(Options) *Agent) *Agent {
-	opts.Registry, opts.Metrics = nil, nil
+	opts.Registry, opts.Metrics, opts.Switch = nil, nil, nil
 	a := make(opts)
-	a.opts.Presence = formerLease(a.formerRenewal())
+	a.opts.Presence = formerPresence{}
 	return a
 }
 
-// formerLease is an earlier fleetd's: when it was renewed.
-type formerLease time.Time
+// formerPresence is an earlier fleetd's: all that is left of it is when its lease
+// was renewed, which is in the records.
+type formerPresence struct{}
 
-func (l formerLease) RenewedAt() time.Time                        { return time.Time(l) }
-func (formerLease) Update(context.Context, machine.Machine) error { return nil }
-func (formerLease) Leave(context.Context) error                   { return nil }
-func (formerLease) PutStates(context.Context, map[unit.Name]*record.State) error {
+func (formerPresence) RenewedAt() time.Time                          { return time.Time{} }
+func (formerPresence) Update(context.Context, machine.Machine) error { return nil }
+func (formerPresence) Leave(context.Context) error                   { return nil }
+func (formerPresence) PutStates(context.Context, map[unit.Name]*record.State) error {
 	return nil
 }
 
-// noteRenewal writes down that the lease was renewed.
-func (a *Agent) noteRenewal(now, renewed time.Time) {
-	if a.opts.Registry == nil || renewed.IsZero() || renewed.Equal(a.noted) {
-		return
-	}
-	up, err := a.opts.Uptime()
-	if err == nil {
-		err = a.records.SaveRenewal(up - now.Sub(renewed))
-	}
-	if err != nil && !a.unnoted {
-		a.log.WithError(err).Error("can't write down when the lease was renewed: a fleetd that starts while the host is cut off will not know")
-	}
-	a.noted, a.unnoted = renewed, err != nil
-}
-
-// formerRenewal tells when an earlier fleetd's lease was renewed; zero if
-// nobody knows.
-func (a *Agent) formerRenewal() time.Time {
-	renewed, known := a.records.Renewal()
-	if !known {
-		return time.Time{}
-	}
-	up, err := a.opts.Uptime()
-	if err != nil {
-		return time.Time{}
-	}
-	return a.clock.Now().Add(renewed - up)
-}
-
-// uptime reads /proc/uptime, which counts the time asleep too.
+// uptime counts the time in which the host was suspended, too.
 func uptime() (time.Duration, error) {
-	text, err := os.ReadFile("/proc/uptime")
-	if err != nil {
-		return 0, err
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0, fmt.Errorf("reading how long this host is up: %w", err)
 	}
-	up, _, _ := strings.Cut(string(text), " ")
-	d, err := time.ParseDuration(up + "s")
-	if err != nil {
-		return 0, fmt.Errorf("/proc/uptime: %w", err)
-	}
-	return d, nil
+	return time.Duration(t.Nano()), nil
 }

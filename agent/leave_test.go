@@ -51,7 +51,7 @@ func TestLeaveAlone(t *testing.T) {
 }
 
 // The lease of 30 s ends: a unit that says Isolation=stop is stopped ten seconds
-// before, and killed one second before.
+// before, and killed three seconds before.
 func TestIsolation(t *testing.T) {
 	clock := newFakeClock()
 	r := newRig(t)
@@ -83,13 +83,13 @@ func TestIsolation(t *testing.T) {
 	if log := r.sys.log(); len(log) != 1 || log[0] != "stop stop.service" {
 		t.Errorf("after 20.1 s: %v", log)
 	}
-	pass(8800 * time.Millisecond)
+	pass(6800 * time.Millisecond)
 	if log := r.sys.log(); len(log) > 0 {
-		t.Errorf("after 28.9 s: %v", log)
+		t.Errorf("after 26.9 s: %v", log)
 	}
 	pass(200 * time.Millisecond)
 	if log := r.sys.log(); len(log) != 1 || log[0] != "kill stop.service" {
-		t.Errorf("after 29.1 s: %v", log)
+		t.Errorf("after 27.1 s: %v", log)
 	}
 	if a := r.sys.get("stop.service").active; a != "inactive" {
 		t.Errorf("it is %s", a)

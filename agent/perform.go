@@ -144,13 +144,24 @@ func (a *Agent) do(ctx context.Context, act action) (r result) {
 	name := act.name
 	switch act.verb {
 	case doStart:
-		r.jobEnd, r.err = a.sys.Start(ctx, name)
+		if r.err = a.mayStart(act.after); r.err == nil {
+			r.jobEnd, r.err = a.sys.Start(ctx, name)
+		}
 	case doRestart:
-		r.jobEnd, r.err = a.sys.Restart(ctx, name)
+		if r.err = a.mayStart(act.after); r.err == nil {
+			r.jobEnd, r.err = a.sys.Restart(ctx, name)
+		}
 	case doStop:
+		if act.after.CutOff {
+			var cancel context.CancelFunc
+			ctx, cancel = a.soon(ctx)
+			defer cancel()
+		}
 		r.jobEnd, r.err = a.sys.Stop(ctx, name)
 		return r // its record is that of before: the intent stands until the unit is down
 	case doKill:
+		ctx, cancel := a.soon(ctx)
+		defer cancel()
 		r.err = a.sys.Kill(ctx, name)
 	case doRemove:
 		r.relink, r.err = act.disable, a.remove(ctx, act)
@@ -170,6 +181,12 @@ func (a *Agent) do(ctx context.Context, act action) (r result) {
 		}
 	}
 	return r
+}
+
+// soon bounds what a lease that ends waits for: a systemd that hangs must not keep
+// the next thing from being tried.
+func (a *Agent) soon(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, a.opts.TTL/10)
 }
 
 // writeIntent writes action.before, with what systemd calls the unit's run now.

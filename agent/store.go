@@ -43,6 +43,7 @@ type Records interface {
 type store struct {
 	dir  string
 	boot machine.BootID
+	ttl  time.Duration // of the lease
 }
 
 const recordSuffix = ".json"
@@ -124,15 +125,18 @@ func (s store) leasePath() string { return filepath.Join(filepath.Dir(filepath.C
 type lease struct {
 	Boot    machine.BootID `json:"boot"`
 	Renewed time.Duration  `json:"renewed"` // nanoseconds since boot
+	TTL     time.Duration  `json:"ttl"`
 }
 
+// Renewal tells of a lease with another TTL, before agent_ttl was changed, when it
+// would have been renewed to end then with ours.
 func (s store) Renewal() (sinceBoot time.Duration, known bool) {
 	l, err := readJSON[lease](s.leasePath())
-	return l.Renewed, err == nil && l.Boot == s.boot
+	return l.Renewed + l.TTL - s.ttl, err == nil && l.Boot == s.boot
 }
 
 func (s store) SaveRenewal(sinceBoot time.Duration) error {
-	return writeJSON(s.leasePath(), lease{Boot: s.boot, Renewed: sinceBoot})
+	return writeJSON(s.leasePath(), lease{Boot: s.boot, Renewed: sinceBoot, TTL: s.ttl})
 }
 
 func readJSON[T any](path string) (T, error) {

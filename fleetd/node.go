@@ -50,6 +50,7 @@ type node struct {
 	// identify says who this host is; again after a reload.
 	identify func(*config.Config) (machine.Machine, error)
 	began    time.Time
+	isolate  agent.Switch // nil: none
 
 	// Set once, as run begins.
 	listeners  []net.Listener
@@ -82,6 +83,9 @@ type nodeOptions struct {
 	systemd  systemd.Options
 	joined   func() // called once the host is in the cluster; nil: nobody wants to know
 	identify func(*config.Config) (machine.Machine, error)
+	// isolate is what systemd runs when fleetd gives no sign of life while there are
+	// units that say Isolation=stop; empty: nothing.
+	isolate []string
 }
 
 // newNode opens what a node works with. It talks to nobody yet but systemd.
@@ -132,6 +136,9 @@ func (n *node) openHost(ctx context.Context, opts nodeOptions) error {
 			err = fmt.Errorf("%w: fleetd needs a host that systemd runs, and D-Bus; to try fleet on this machine, run fleetd dev", err)
 		}
 		return err
+	}
+	if len(opts.isolate) > 0 {
+		n.isolate = n.systemd.NewSwitch(isolationService, "Stops the fleet units that say Isolation=stop if fleetd doesn't", opts.isolate...)
 	}
 	return nil
 }
@@ -206,7 +213,7 @@ func (n *node) takePart(stop, life context.Context, m machine.Machine, handOver 
 	opts := agent.Options{
 		Registry: n.registry, Systemd: n.systemd, Machine: func() machine.Machine { return m },
 		TTL: n.cfg.AgentTTL, Dir: n.cfg.UnitsDirectory,
-		Log: n.room("agent"), Metrics: n.metrics,
+		Log: n.room("agent"), Metrics: n.metrics, Switch: n.isolate,
 	}
 	presence, err := n.join(stop, m, opts)
 	if err != nil {

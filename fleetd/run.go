@@ -53,6 +53,7 @@ func runDaemon(ctx context.Context, opts runOptions) error {
 		cfg: cfg, log: log,
 		systemd:  systemd.Options{UserScope: cfg.SystemdUser},
 		identify: identify,
+		isolate:  isolateArguments(cfg),
 	})
 	if err != nil {
 		return err

@@ -66,3 +66,6 @@ func readLine(path string) (string, error) {
 	}
 	return strings.TrimSpace(string(text)), nil
 }
+
+// Boot is the id of this boot.
+func Boot() (BootID, error) { return readBootID("/proc/sys/kernel/random/boot_id") }
