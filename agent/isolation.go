@@ -134,10 +134,11 @@ func (c *leaseClock) look(now time.Time) (up time.Duration) {
 		before, c.looked = c.offset, true
 	}
 	if a.opts.Registry == nil { // the renewals are an earlier fleetd's, or another's
-		known := false
-		if c.renewed, known = a.records.Renewal(); !known {
-			c.renewed = -a.opts.TTL // it may have ended long ago
+		renewed, known := a.records.Renewal()
+		if !known {
+			renewed = -a.opts.TTL // it may have ended long ago
 		}
+		c.renewed = renewed
 		return up
 	}
 	renewed := a.opts.Presence.RenewedAt()
@@ -152,9 +153,11 @@ func (c *leaseClock) look(now time.Time) (up time.Duration) {
 	at := renewed.Sub(a.started) + min(before, c.offset)
 	c.missed = c.missed || a.opts.Switch != nil && !c.seen.IsZero() && at-c.renewed > a.opts.TTL-switchMargin(a.opts.TTL)
 	c.seen, c.renewed = renewed, at
-	if err := a.records.SaveRenewal(at); err != nil {
+	err = a.records.SaveRenewal(at)
+	if err != nil && !a.unnoted {
 		a.log.WithError(err).Error("can't write down when the lease was renewed: a fleetd that starts while the host is cut off will not know")
 	}
+	a.unnoted = err != nil
 	return up
 }
 

@@ -36,12 +36,19 @@ func (c *Client) Slay(names []unit.Name) error {
 	if err != nil {
 		return err
 	}
-	path, unified := strings.CutPrefix(strings.TrimSpace(string(own)), "0::")
-	root := filepath.Join(cgroups, strings.TrimSuffix(path, "/init.scope"))
-	if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil || !unified {
-		return ErrNoCgroups
+	for line := range strings.Lines(string(own)) {
+		path, unified := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if !unified {
+			continue // of version 1: there may be some beside it
+		}
+		for _, mounted := range []string{cgroups, cgroups + "/unified"} {
+			root := filepath.Join(mounted, strings.TrimSuffix(path, "/init.scope"))
+			if _, err := os.Stat(filepath.Join(root, "system.slice", "cgroup.procs")); err == nil {
+				return slayBelow(root, names)
+			}
+		}
 	}
-	return slayBelow(root, names)
+	return ErrNoCgroups
 }
 
 // slayBelow kills units whose control groups are in one or in the slices below it.
@@ -76,8 +83,12 @@ func slayBelow(slice string, names []unit.Name) error {
 
 // killCgroup kills whatever is in a control group and below it.
 func killCgroup(dir string) error {
-	err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) // Linux 5.14
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+	all, err := os.OpenFile(filepath.Join(dir, "cgroup.kill"), os.O_WRONLY, 0) // Linux 5.14
+	if err == nil {
+		_, err = all.WriteString("1")
+		return ignoreGone(errors.Join(err, all.Close()))
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for range slayPasses {

@@ -235,3 +235,22 @@ func (h *Host) Freeze(ctx context.Context) error { return freezeCgroup(ctx, h.ns
 
 // Thaw lets a frozen host go on.
 func (h *Host) Thaw(ctx context.Context) error { return freezeCgroup(ctx, h.nspawnCgroup(), false) }
+
+// Hang stops the host's systemd, and nothing else of it, where it is.
+func (h *Host) Hang() error { return h.signalSystemd(unix.SIGSTOP) }
+
+// Unhang lets it go on.
+func (h *Host) Unhang() error { return h.signalSystemd(unix.SIGCONT) }
+
+// signalSystemd sends a signal from outside of the host: from inside, PID 1 gets
+// none that it doesn't handle.
+func (h *Host) signalSystemd(sig unix.Signal) error {
+	pid, err := h.leader()
+	if err != nil {
+		return err
+	}
+	if err := unix.Kill(pid, sig); err != nil {
+		return fmt.Errorf("%s's systemd: %w", h.desc.Name, err)
+	}
+	return nil
+}
