@@ -46,7 +46,8 @@ func plausible(value any) error {
 		}
 	case *record.State:
 		switch target = v.Target; target {
-		case "", unit.TargetNone, unit.TargetLoaded, unit.TargetLaunched: // empty: nothing was carried out yet
+		// Empty: nothing was carried out yet; inactive: nor could be, and why.
+		case "", unit.TargetNone, unit.TargetInactive, unit.TargetLoaded, unit.TargetLaunched:
 			return nil
 		}
 	default:

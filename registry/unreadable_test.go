@@ -52,7 +52,7 @@ func TestCorruptedValuesChangeNothing(t *testing.T) {
 		`{"target":"bogus"}`:    {"cluster", "units", "schedule", "states", "machines"},
 		`{"target":"Launched"}`: {"units", "schedule", "states"},
 		`{"target":"none"}`:     {"units"},
-		`{"target":"inactive"}`: {"schedule", "states"},
+		`{"target":"inactive"}`: {"schedule"},
 		`{"id":"another"}`:      {"machines", "units", "schedule"},
 	}
 	for key := range sound {
@@ -82,6 +82,20 @@ func TestCorruptedValuesChangeNothing(t *testing.T) {
 			f.reached(t, latest(r, s, t))
 			if got := valueOf(t, metrics, "fleet_registry_unreadable_keys", ""); got != 0 {
 				t.Errorf("%v keys are unreadable, and all were put right", got)
+			}
+		})
+	}
+}
+
+// All that an agent says of units is read, whatever became of its instruction.
+func TestWhatAgentsSayIsPlausible(t *testing.T) {
+	for name, target := range map[string]unit.Target{
+		"nothing was carried out yet": "", "nothing could be": unit.TargetInactive, "taken away": unit.TargetNone,
+		"loaded": unit.TargetLoaded, "launched": unit.TargetLaunched,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := plausible(&record.State{Spec: record.Spec{Target: target}}); err != nil {
+				t.Error(err)
 			}
 		})
 	}
