@@ -91,15 +91,15 @@ func (l *Leadership) RestoreFile(h unit.Hash, text []byte) Write {
 // snapshot.
 func (l *Leadership) Commit(ctx context.Context, writes []Write) error {
 	if l.r.fewOps.Load() {
-		return l.commit(ctx, writes, maxOps)
+		return l.commit(ctx, writes, min(maxOps, l.r.most))
 	}
-	err := l.commit(ctx, writes, manyOps)
+	err := l.commit(ctx, writes, l.r.most)
 	if errors.Is(err, rpctypes.ErrTooManyOps) {
 		// An etcd that isn't ours, or a member that was started by an older fleet.
 		// What of this was written is written again, and comes to the same.
 		l.r.fewOps.Store(true)
 		l.r.log.Infof("etcd takes few operations in a transaction: sending it %d at a time (fleetd etcd takes %d; an etcd of your own, with --max-txn-ops=%d)", maxOps, manyOps, manyOps)
-		err = l.commit(ctx, writes, maxOps)
+		err = l.commit(ctx, writes, min(maxOps, l.r.most))
 	}
 	return err
 }

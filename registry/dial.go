@@ -68,6 +68,7 @@ type Registry struct {
 	shuffle func(n int, swap func(i, j int)) // nil: transactions are sent side by side
 	// leaseClient is for what clientv3 does not do as we want it.
 	leaseClient func() pb.LeaseClient
+	most        int // operations in a transaction of the leader's
 	keys        keyspace
 	timeout     atomic.Int64 // of one request, a time.Duration
 	user        string
@@ -150,6 +151,7 @@ func newRegistry(cfg Config) *Registry {
 	r := &Registry{
 		clock:     realClock{},
 		random:    rand.Reader,
+		most:      manyOps,
 		keys:      keyspaceOf(cfg.Prefix),
 		user:      cfg.Username,
 		schema:    cfg.Schema,

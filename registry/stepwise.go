@@ -28,6 +28,9 @@ type Model struct {
 	// Shuffle orders the transactions that would be on their way to etcd at the
 	// same time: they are sent one after the other.
 	Shuffle func(n int, swap func(i, j int))
+	// Most is how many operations a leader's transaction has at most: with few, even
+	// a small commit is several of them.
+	Most int
 }
 
 // Over gives a registry over a model.
@@ -37,7 +40,7 @@ func Over(m Model, cfg Config) *Registry {
 	client.KV = clientv3.NewKVFromKVClient(m.KV, nil)
 	client.Lease = clientv3.NewLeaseFromLeaseClient(m.Lease, nil, 0)
 	client.Watcher = m.Watcher
-	r.etcd, r.clock, r.random, r.shuffle = client, m.Clock, m.Random, m.Shuffle
+	r.etcd, r.clock, r.random, r.shuffle, r.most = client, m.Clock, m.Random, m.Shuffle, m.Most
 	r.leaseClient = func() pb.LeaseClient { return m.Lease }
 	return r
 }

@@ -9,7 +9,7 @@ import (
 type plan struct {
 	machines, engines, operators int
 	ttl                          time.Duration
-	maxOps                       int
+	maxOps, batch                int // what etcd takes in a transaction, and what leaders send
 	drift                        float64
 	units                        int
 	chaos                        time.Duration // how long faults and operators are at work
@@ -25,7 +25,8 @@ func drawPlan(seed uint64) plan {
 	p := plan{
 		machines: 3 + r.IntN(5), engines: 1 + r.IntN(3), operators: 1 + r.IntN(3),
 		ttl:    []time.Duration{6 * time.Second, 12 * time.Second, 30 * time.Second}[r.IntN(3)],
-		maxOps: []int{8, 128, 512}[r.IntN(3)],
+		maxOps: []int{128, 512}[r.IntN(2)],
+		batch:  []int{6, 20, 512}[r.IntN(3)],
 		drift:  []float64{0, 0.0002, 0.002}[r.IntN(3)],
 		units:  4 + r.IntN(12),
 		chaos:  time.Duration(60+r.IntN(240)) * time.Second,

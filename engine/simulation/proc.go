@@ -37,7 +37,7 @@ func (w *world) process(name string, host *Host, at *link, log *logrus.Entry) *p
 	client := &etcdmodel.Client{Store: w.store, Send: p.send}
 	p.registry = registry.Over(registry.Model{
 		KV: client, Lease: client, Watcher: etcdmodel.Silent{}, Clock: processClock{p},
-		Random: bytesOf{w.rand}, Shuffle: w.rand.Shuffle,
+		Random: bytesOf{w.rand}, Shuffle: w.rand.Shuffle, Most: w.plan.batch,
 	}, registry.Config{Log: log, RequestTimeout: requestTimeout})
 	return p
 }
