@@ -31,6 +31,7 @@ func (v *violation) Error() string {
 type judge struct {
 	w     *world
 	wrong *violation
+	quiet bool // what is wrong isn't said: it is but a look
 
 	feed *registry.Feed
 	view *record.View
@@ -39,6 +40,10 @@ type judge struct {
 	running map[unit.Name]map[machine.ID]*life
 	strange map[machine.ID]*absence
 	asked   map[unit.Name]*wishes
+
+	// What is wanted where, when the cluster is at rest.
+	placed map[unit.Name][]machine.ID
+	there  map[machine.ID][]unit.Name
 }
 
 // life is an instance.
@@ -94,7 +99,9 @@ func (j *judge) tick() {
 func (j *judge) fail(invariant string, name unit.Name, on machine.ID, format string, args ...any) {
 	if j.wrong == nil {
 		j.wrong = &violation{invariant, name, on, j.w.now, fmt.Sprintf(format, args...)}
-		j.w.note(name, on, "WRONG: %s", j.wrong)
+		if !j.quiet {
+			j.w.note(name, on, "WRONG: %s", j.wrong)
+		}
 	}
 }
 
@@ -264,7 +271,7 @@ func (j *judge) doubles(name unit.Name) {
 		switch {
 		case a == nil:
 			known = append(known, id)
-		case j.isolated(name) && a.since.After(n.helpless.Add(j.w.ttl)):
+		case j.isolated(name) && (!on[id].Since.After(a.since) || !j.present(id)) && a.since.After(n.helpless.Add(j.w.ttl)):
 			j.fail("Isolation=stop is never twice", name, id, "runs on %s, which was lost at %.3f s, and on %v", id.Short(), a.since.Sub(epoch).Seconds(), slices.Sorted(maps.Keys(on)))
 		default:
 			j.w.count("promise: doubled only on a lost machine")
@@ -273,6 +280,12 @@ func (j *judge) doubles(name unit.Name) {
 	if len(known) > 1 {
 		j.fail("never two instances", name, known[0], "runs on %v at once, none of which is lost", known)
 	}
+}
+
+// present reports whether a machine is.
+func (j *judge) present(id machine.ID) bool {
+	_, there := j.view.Machines[id]
+	return there
 }
 
 // submits notes that an operator submits a unit; the result is to be told how

@@ -29,12 +29,12 @@ func drawPlan(seed uint64) plan {
 		batch:  []int{6, 20, 512}[r.IntN(3)],
 		drift:  []float64{0, 0.0002, 0.002}[r.IntN(3)],
 		units:  4 + r.IntN(12),
-		chaos:  time.Duration(60+r.IntN(240)) * time.Second,
+		chaos:  time.Duration(40+r.IntN(140)) * time.Second,
 		every:  time.Duration(2+r.IntN(15)) * time.Second,
 		pause:  time.Duration(500+r.IntN(8000)) * time.Millisecond,
 		fixed:  r.IntN(3) == 0,
 	}
-	if r.IntN(20) == 0 {
+	if r.IntN(100) == 0 {
 		p.machines = 20 + r.IntN(60)
 		p.units = 100 + r.IntN(200)
 		p.pause /= 10

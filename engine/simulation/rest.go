@@ -12,9 +12,24 @@ import (
 	"github.com/fleet-project/fleet/unit"
 )
 
+// rests reports whether the cluster has come to rest.
+func (j *judge) rests() bool {
+	trial := *j
+	trial.quiet = true
+	trial.rest()
+	return trial.wrong == nil
+}
+
 // rest judges what has become of the cluster when all has been well for long.
 func (j *judge) rest() {
 	j.plannerRests()
+	j.placed, j.there = map[unit.Name][]machine.ID{}, map[machine.ID][]unit.Name{}
+	for _, k := range sorted(j.view.Schedule) {
+		if j.view.Schedule[k].Target.Wanted() {
+			j.placed[k.Unit] = append(j.placed[k.Unit], k.Machine)
+			j.there[k.Machine] = append(j.there[k.Machine], k.Unit)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(j.view.Units)) {
 		j.unitAtRest(name, j.view.Units[name])
 	}
@@ -61,21 +76,20 @@ func (j *judge) unitAtRest(name unit.Name, u record.Unit) {
 		return
 	}
 	req := t.requirements(name)
-	var on []machine.ID
-	for _, k := range sorted(j.view.Schedule) {
+	on := j.placed[name]
+	for _, id := range on {
+		k := record.Key{Machine: id, Unit: name}
 		spec := j.view.Schedule[k]
-		if k.Unit != name || !spec.Target.Wanted() {
-			continue
-		}
-		on = append(on, k.Machine)
 		st := j.view.States[k]
 		runs := j.running[name][k.Machine]
 		switch {
-		case st.Spec != spec:
+		case st.Spec != spec && t.does.Life == 0 && t.does.Refuses == 0:
 			j.fail("converges", name, k.Machine, "it is told %+v, and says %s", spec, sayState(&st))
+		case runs != nil && t.does.Life == 0 && st.Active != "active":
+			j.fail("the truth is told", name, k.Machine, "it runs, and its state is %s", sayState(&st))
 		case st.Error != "" && t.does.Refuses == 0:
 			j.fail("converges", name, k.Machine, "it has the error %q", st.Error)
-		case runs == nil && spec.Target == unit.TargetLaunched && t.does.Refuses == 0 && (t.does.Life == 0 || t.does.Restarts):
+		case runs == nil && spec.Target == unit.TargetLaunched && t.does.Refuses == 0 && t.does.Life == 0:
 			j.fail("none lost", name, k.Machine, "it is launched, and doesn't run")
 		case runs != nil && runs.File != u.File:
 			j.fail("converges", name, k.Machine, "it runs with the file %s, not %s", runs.File.Short(), u.File.Short())
@@ -116,13 +130,10 @@ func (j *judge) fits(name unit.Name, req unit.Requirements, id machine.ID) {
 			j.fail("MachineOf holds", name, id, "%s is not there", leader)
 		}
 	}
-	for _, k := range sorted(j.view.Schedule) {
-		if k.Machine != id || k.Unit == name || !j.view.Schedule[k].Target.Wanted() {
-			continue
-		}
+	for _, other := range j.there[id] {
 		for _, glob := range req.Conflicts {
-			if glob.Match(k.Unit) {
-				j.fail("Conflicts holds", name, id, "it is in conflict with %s, which is there too", k.Unit)
+			if other != name && glob.Match(other) {
+				j.fail("Conflicts holds", name, id, "it is in conflict with %s, which is there too", other)
 			}
 		}
 	}

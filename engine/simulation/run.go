@@ -21,6 +21,8 @@ const (
 	// convergence is how long everything may take to come right once all faults
 	// are over: the agents' pauses between attempts grow up to a minute.
 	convergence = 4 * time.Minute
+	// stragglers is how long what was under way when faults ended may take.
+	stragglers = lateAtMost + 20*time.Second
 	// idleness is how long nothing may be written then: longer than the safety
 	// net's interval.
 	idleness = 3 * time.Minute
@@ -42,8 +44,13 @@ func Run(seed uint64, tracing bool) (out Outcome) {
 	end := epoch.Add(foundation + w.plan.chaos)
 	w.run(end)
 	w.calm()
-	end = end.Add(convergence)
-	w.run(end)
+	last := end.Add(convergence)
+	for end = end.Add(stragglers); ; end = end.Add(10 * time.Second) {
+		w.run(end)
+		if !end.Before(last) || w.judge.wrong != nil || w.judge.rests() {
+			break
+		}
+	}
 	if w.judge.wrong == nil {
 		w.judge.rest()
 	}
