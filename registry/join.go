@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/fleet-project/fleet/machine"
@@ -86,8 +87,7 @@ func (p *Presence) join(ctx context.Context) error {
 	}
 	switch {
 	case holder.BootID == p.machine.BootID:
-		p.takeOver(said)
-		return p.resume(ctx, lease, kvs[0].ModRevision)
+		return p.resume(ctx, lease, kvs[0].ModRevision, p.takeOver(said))
 	case lease == clientv3.NoLease: // written by hand: it would never go
 		return p.claim(ctx, kvs[0].ModRevision)
 	}
@@ -106,20 +106,23 @@ func (p *Presence) join(ctx context.Context) error {
 }
 
 // takeOver makes the states that etcd holds be this presence's. What isn't true any
-// more, the agent will say.
-func (p *Presence) takeOver(said []*mvccpb.KeyValue) {
+// more, the agent will say. It gives the leases that they are on.
+func (p *Presence) takeOver(said []*mvccpb.KeyValue) map[unit.Name]clientv3.LeaseID {
+	leases := map[unit.Name]clientv3.LeaseID{}
 	for _, kv := range said {
 		var s record.State
 		name, err := unit.ParseName(string(kv.Key[len(p.r.keys.statesOf(p.machine.ID)):]))
 		if err == nil && json.Unmarshal(kv.Value, &s) == nil {
-			p.states[name] = s
+			p.states[name], leases[name] = s, clientv3.LeaseID(kv.Lease)
 		}
 	}
+	return leases
 }
 
 // resume takes over the lease of an earlier fleetd of this boot: the machine
-// was never away.
-func (p *Presence) resume(ctx context.Context, lease clientv3.LeaseID, modified int64) error {
+// was never away. States that are on another lease, for that fleetd died before it
+// could put them on its new one, are put on this.
+func (p *Presence) resume(ctx context.Context, lease clientv3.LeaseID, modified int64, states map[unit.Name]clientv3.LeaseID) error {
 	sent := p.r.clock.Now()
 	ttl, err := p.r.keepAliveOnce(ctx, lease)
 	switch {
@@ -148,7 +151,7 @@ func (p *Presence) resume(ctx context.Context, lease clientv3.LeaseID, modified 
 		return err
 	}
 	p.resumed = !ours
-	clear(p.dirty)
+	maps.DeleteFunc(p.dirty, func(name unit.Name, _ bool) bool { return states[name] == lease })
 	return nil
 }
 
