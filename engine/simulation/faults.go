@@ -119,7 +119,7 @@ func (w *world) fault(kind string) bool {
 			return false
 		}
 		w.note("", id, "systemctl stop fleet")
-		n.stopped = true
+		n.stopped, n.leaving = true, n.process
 		n.Leave()
 		n.poke()
 		w.after(30*time.Second+w.aWhile(), func() { n.stopped = false })
@@ -209,7 +209,6 @@ func (w *world) byHand(kind string) bool {
 	}
 	w.note("", "", "%s: %s", kind, key)
 	value := w.store.Get(key).Value
-	w.judge.deletedByHand(kind, key)
 	w.store.Delete(key)
 	if kind == "cluster key deleted" { // and puts it back, as the log says
 		w.after(w.someTime(20*time.Second), func() { w.store.Put(key, string(value)) })

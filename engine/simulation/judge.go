@@ -39,7 +39,10 @@ type judge struct {
 
 	running map[unit.Name]map[machine.ID]*life
 	strange map[machine.ID]*absence
-	asked   map[unit.Name]*wishes
+	// torn are the machines whose presence somebody deleted by hand, and the leases
+	// that they live on: they are not lost before those end.
+	torn  map[machine.ID]int64
+	asked map[unit.Name]*wishes
 
 	// What is wanted where, when the cluster is at rest.
 	placed map[unit.Name][]machine.ID
@@ -70,7 +73,7 @@ type wishes struct {
 }
 
 func newJudge(w *world) *judge {
-	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, strange: map[machine.ID]*absence{}, asked: map[unit.Name]*wishes{}}
+	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, strange: map[machine.ID]*absence{}, torn: map[machine.ID]int64{}, asked: map[unit.Name]*wishes{}}
 }
 
 // begin has the judge look at the store from now on.
@@ -87,6 +90,7 @@ func (j *judge) begin() {
 // tick judges once a second what takes time to be wrong.
 func (j *judge) tick() {
 	j.w.after(time.Second, func() {
+		j.ended()
 		j.touches()
 		for _, name := range slices.Sorted(maps.Keys(j.running)) {
 			j.doubles(name)
@@ -118,9 +122,10 @@ func (j *judge) look() {
 		}
 		j.view = u.View
 		for id := range j.w.byID {
-			if _, ok := j.view.Machines[id]; !ok {
+			if !j.present(id) {
 				j.gone(id)
 			}
+			delete(j.torn, id)
 		}
 	}
 	j.rev = upTo
@@ -134,10 +139,13 @@ func (j *judge) change(c record.Change) {
 	switch c := c.(type) {
 	case record.MachineChange:
 		switch {
+		case c.New == nil && j.torn[c.ID] != 0:
+			w.note("", c.ID, "stored: the machine's key is gone, but not its lease")
 		case c.New == nil:
 			w.note("", c.ID, "stored: the machine is gone")
 			j.gone(c.ID)
 		default:
+			delete(j.torn, c.ID)
 			w.note("", c.ID, "stored: the machine is there (%s, leaving %v)", c.New.BootID, c.New.Leaving)
 		}
 	case record.UnitChange:
@@ -149,6 +157,12 @@ func (j *judge) change(c record.Change) {
 		}
 	case record.PlacementChange:
 		w.note(c.Unit, c.Machine, "stored: schedule %s", say(c.New))
+		if c.New != nil && !c.New.Target.Wanted() && j.steady(c.Unit) {
+			j.ended()
+			if j.w.count("promise: a withdrawal has a cause"); !j.mayLeave(c.Machine) {
+				j.fail("no restart or move without a cause", c.Unit, c.Machine, "nobody touched it, its machine was neither lost nor left, and yet it is taken away")
+			}
+		}
 	case record.StateChange:
 		w.note(c.Unit, c.Machine, "stored: state %s", sayState(c.New))
 	}
@@ -174,6 +188,23 @@ func (j *judge) gone(id machine.ID) {
 		j.strange[id] = &absence{since: j.w.now}
 	}
 	j.strange[id].inTouch = time.Time{}
+}
+
+// vanished notes that a key was deleted though its lease lives.
+func (j *judge) vanished(key string, lease int64) {
+	if id := machine.ID(key[strings.LastIndexByte(key, '/')+1:]); j.w.byID[id] != nil {
+		j.torn[id] = lease
+	}
+}
+
+// ended looks whether the leases of machines have ended whose keys were deleted.
+func (j *judge) ended() {
+	for id, lease := range j.torn {
+		if !j.w.store.Lives(lease) {
+			delete(j.torn, id)
+			j.gone(id)
+		}
+	}
 }
 
 // touches ends the absences of machines that have been back for long enough.
@@ -217,6 +248,7 @@ func (j *judge) Began(i Instance) {
 	}
 	j.running[i.Unit][i.Machine] = &life{i}
 	j.look()
+	j.ended()
 	j.doubles(i.Unit)
 }
 
@@ -225,6 +257,7 @@ func (j *judge) Ended(i Instance, at time.Time) {
 	j.w.note(i.Unit, i.Machine, "ends (%s)", i.Invocation)
 	delete(j.running[i.Unit], i.Machine)
 	j.look()
+	j.ended()
 	if j.steady(i.Unit) && !j.mayEnd(i) {
 		j.fail("no restart or move without a cause", i.Unit, i.Machine, "nobody touched it, its machine was neither lost nor left, and yet it was stopped")
 	}
@@ -237,16 +270,26 @@ func (j *judge) steady(name unit.Name) bool {
 // mayEnd reports whether there is a cause for a steady unit's instance to end.
 func (j *judge) mayEnd(i Instance) bool {
 	n := j.w.byID[i.Machine]
-	m, there := j.view.Machines[i.Machine]
+	spec, told := j.view.Schedule[record.Key{Machine: i.Machine, Unit: i.Unit}]
 	switch {
-	case !n.downUntil.IsZero(), n.stopped, there && m.Leaving: // powered off, or handing over
+	case j.mayLeave(i.Machine):
 		return true
-	case j.strange[i.Machine] != nil: // it was lost; its units may be elsewhere
+	case told && !spec.Target.Wanted(): // that there is a cause for that was judged before
 		return true
 	case strings.HasPrefix(string(i.Unit), "alone"): // Isolation=stop: it may be cut off
 		return !n.wellConnected() || j.w.now.Sub(n.troubled()) < j.w.ttl
 	}
 	return false
+}
+
+// mayLeave reports whether there is a cause for a machine to lose its units.
+func (j *judge) mayLeave(id machine.ID) bool {
+	n, m := j.w.byID[id], j.view.Machines[id]
+	switch {
+	case !n.downUntil.IsZero(), n.leaving != nil && n.leaving == n.process, m.Leaving: // powered off, or handing over
+		return true
+	}
+	return j.strange[id] != nil // it was lost; its units may be elsewhere
 }
 
 // isolated reports whether a unit must never run twice, cut off or not.
@@ -326,9 +369,6 @@ func (j *judge) lost() {
 		}
 	}
 }
-
-// deletedByHand notes that somebody deletes a key.
-func (j *judge) deletedByHand(kind, key string) {}
 
 // someKey draws a key that somebody deletes; none if there is none.
 func (j *judge) someKey(kind string) string {

@@ -55,6 +55,7 @@ type node struct {
 	// What keeps the host from what it should do by itself.
 	downUntil time.Time // powered off
 	stopped   bool      // systemctl stop fleet
+	leaving   *process  // the fleetd that was stopped so
 	beginAt   time.Time // when systemd starts fleetd again
 	helpless  time.Time // until then, or later, fleetd could not stop anything
 	trouble   time.Time // when it was not well connected for the last time
@@ -84,6 +85,9 @@ func newWorld(seed uint64, p plan, tracing bool) *world {
 	w.judge = newJudge(w)
 	w.store.Committed = func(e etcdmodel.Event) {
 		w.committed(string(e.Kv.Key), e.Deleted, e.Kv.ModRevision)
+		if e.Deleted && e.Prev.Lease != 0 && w.store.Lives(e.Prev.Lease) {
+			w.judge.vanished(string(e.Kv.Key), e.Prev.Lease)
+		}
 	}
 	for i := range p.machines {
 		w.addHost(i)
@@ -181,6 +185,9 @@ func (w *world) watchOver() {
 		for _, n := range w.hosts {
 			if !n.Alive() || !n.wellConnected() {
 				n.trouble = w.now
+			}
+			if n.Up() && (!n.Alive() || w.now.Before(n.process.frozen)) {
+				n.cripple(0)
 			}
 			switch {
 			case !n.Up():

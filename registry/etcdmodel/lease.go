@@ -46,6 +46,9 @@ func (s *Store) Elect() {
 	}
 }
 
+// Lives reports whether a lease has not ended.
+func (s *Store) Lives(id int64) bool { return s.leases[id] != nil }
+
 func (s *Store) grant(r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
 	s.lastLease++
 	ttl := max(2, r.TTL)
