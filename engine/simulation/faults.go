@@ -204,16 +204,25 @@ func (w *world) interruptLeader(p *process) {
 // byHand deletes a key as somebody with etcdctl does.
 func (w *world) byHand(kind string) bool {
 	key := w.judge.someKey(kind)
-	if key == "" {
+	if key == "" || w.outage {
 		return false
 	}
 	w.note("", "", "%s: %s", kind, key)
 	value := w.store.Get(key).Value
 	w.store.Delete(key)
 	if kind == "cluster key deleted" { // and puts it back, as the log says
-		w.after(w.someTime(20*time.Second), func() { w.store.Put(key, string(value)) })
+		w.after(w.someTime(20*time.Second), func() { w.putBack(key, string(value)) })
 	}
 	return true
+}
+
+// putBack puts a key as soon as etcd is there.
+func (w *world) putBack(key, value string) {
+	if w.outage {
+		w.after(time.Second, func() { w.putBack(key, value) })
+		return
+	}
+	w.store.Put(key, value)
 }
 
 // calm ends all faults, and sees to it that all hosts are there.

@@ -40,8 +40,9 @@ type judge struct {
 	running map[unit.Name]map[machine.ID]*life
 	strange map[machine.ID]*absence
 	// torn are the machines whose presence somebody deleted by hand, and the leases
-	// that they live on: they are not lost before those end.
-	torn  map[machine.ID]int64
+	// that they live on: they are not lost before those end, or before a leader that
+	// has begun since has waited agent_ttl for them in vain.
+	torn  map[machine.ID]tear
 	asked map[unit.Name]*wishes
 
 	// What is wanted where, when the cluster is at rest.
@@ -60,6 +61,12 @@ type absence struct {
 	inTouch time.Time // since when, zero while it isn't
 }
 
+// tear is the deletion of a machine's key.
+type tear struct {
+	lease int64
+	at    time.Time
+}
+
 // settleTime is what a machine that is back has to take its units away: it may be
 // told late, and a unit may take long to stop, or to start before it can be.
 const settleTime = 45 * time.Second
@@ -73,7 +80,7 @@ type wishes struct {
 }
 
 func newJudge(w *world) *judge {
-	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, strange: map[machine.ID]*absence{}, torn: map[machine.ID]int64{}, asked: map[unit.Name]*wishes{}}
+	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, strange: map[machine.ID]*absence{}, torn: map[machine.ID]tear{}, asked: map[unit.Name]*wishes{}}
 }
 
 // begin has the judge look at the store from now on.
@@ -139,7 +146,7 @@ func (j *judge) change(c record.Change) {
 	switch c := c.(type) {
 	case record.MachineChange:
 		switch {
-		case c.New == nil && j.torn[c.ID] != 0:
+		case c.New == nil && j.torn[c.ID].lease != 0:
 			w.note("", c.ID, "stored: the machine's key is gone, but not its lease")
 		case c.New == nil:
 			w.note("", c.ID, "stored: the machine is gone")
@@ -193,14 +200,14 @@ func (j *judge) gone(id machine.ID) {
 // vanished notes that a key was deleted though its lease lives.
 func (j *judge) vanished(key string, lease int64) {
 	if id := machine.ID(key[strings.LastIndexByte(key, '/')+1:]); j.w.byID[id] != nil {
-		j.torn[id] = lease
+		j.torn[id] = tear{lease, j.w.now}
 	}
 }
 
 // ended looks whether the leases of machines have ended whose keys were deleted.
 func (j *judge) ended() {
-	for id, lease := range j.torn {
-		if !j.w.store.Lives(lease) {
+	for id, t := range j.torn {
+		if !j.w.store.Lives(t.lease) || j.w.now.Sub(t.at) >= j.w.ttl {
 			delete(j.torn, id)
 			j.gone(id)
 		}
