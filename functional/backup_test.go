@@ -143,6 +143,28 @@ fleetctl restore --yes --prune /root/backup.yaml
 fleetctl restore --dry-run /root/backup.yaml`)
 }
 
+// A person's own computer has no fleetd, and reaches the cluster by SSH.
+func TestBackupAndRestoreThroughATunnel(t *testing.T) {
+	w := use(t)
+	w.fill()
+	l := w.laptop("root")
+	taken := l.ok("backup")
+	if !strings.Contains(taken, "- name: crlf.service\n") {
+		t.Fatalf("no backup:\n%s", taken)
+	}
+	want := w.wanted()
+	w.destroyAll(w.ctx)
+	if r := l.feed(taken, "restore", "--dry-run", "-"); r.code != 1 || !strings.Contains(r.out, "create  unit crlf.service launched") {
+		t.Errorf("what would change: %+v", r)
+	}
+	if r := l.feed(taken, "restore", "--yes", "-"); r.code != 0 {
+		t.Errorf("restored: %+v", r)
+	}
+	if d := cmp.Diff(want, w.wanted()); d != "" {
+		t.Errorf("the cluster was told something else:\n%s", d)
+	}
+}
+
 // The worst: etcd has nothing left, on any host. The units run on, and the backup
 // makes a cluster of them again, without one of them being restarted.
 func TestRestoreAfterEtcdLostEverything(t *testing.T) {
