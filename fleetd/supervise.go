@@ -61,7 +61,7 @@ func (s supervisor) inTime(ttl time.Duration, log *logrus.Entry) supervisor {
 	case s.watchdog == 0 || s.watchdog <= enough:
 	case enough < leastWatchdog:
 		log.Warnf("with an agent_ttl of %s this host counts as lost before a fleetd that hangs is restarted (which takes up to %s): "+
-			"its units, those with Isolation=stop too, would run twice for that time; an agent_ttl of 12s is enough", ttl, (s.watchdog + revival).Round(time.Second))
+			"its units, but those with Isolation=stop, would run twice for that time; an agent_ttl of 12s is enough", ttl, (s.watchdog + revival).Round(time.Second))
 	default:
 		s.watchdog = enough
 		s.notify(fmt.Sprintf("WATCHDOG_USEC=%d", enough.Microseconds()))
