@@ -45,6 +45,8 @@ type judge struct {
 	torn  map[machine.ID]tear
 	asked map[unit.Name]*wishes
 
+	reign
+
 	// What is wanted where, when the cluster is at rest.
 	placed map[unit.Name][]machine.ID
 	there  map[machine.ID][]unit.Name
@@ -80,7 +82,7 @@ type wishes struct {
 }
 
 func newJudge(w *world) *judge {
-	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, strange: map[machine.ID]*absence{}, torn: map[machine.ID]tear{}, asked: map[unit.Name]*wishes{}}
+	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, strange: map[machine.ID]*absence{}, torn: map[machine.ID]tear{}, asked: map[unit.Name]*wishes{}, reign: reign{absent: map[machine.ID]time.Time{}}}
 }
 
 // begin has the judge look at the store from now on.

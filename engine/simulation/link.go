@@ -32,6 +32,7 @@ func (p *process) send(writes bool, do func()) error {
 		w.interruptLeader(p)
 		p.sleep(time.Millisecond) // of its own time
 	}
+	do = w.by(p, do)
 	t, answered := w.running, false
 	turn := t.turn
 	arrive := func(answer bool) {
