@@ -46,7 +46,7 @@ $(NFPM):
 	rmdir $(dir $@)new-nfpm
 
 .PHONY: test
-test: unit functional ## every test there is, on real hosts too (as root)
+test: unit mutants functional ## every test there is, on real hosts too (as root)
 
 .PHONY: unit
 unit: tools ## the tests that need no host, under the race detector
@@ -68,6 +68,10 @@ fuzz: ## send every parser and service whatever comes to mind, for FUZZTIME (10m
 			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./$$dir -args -test.fuzzcachedir=$(FLEET_CACHE)/fuzz/$$dir; \
 		done; \
 	done
+
+.PHONY: mutants
+mutants: ## break the source in five ways, one at a time: the simulation must notice each, and nothing else
+	go run ./engine/simulation/mutants
 
 .PHONY: functional
 functional: packages ## the tests on three real hosts (as root)

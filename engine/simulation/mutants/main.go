@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	seeds := flag.Uint64("seeds", 400, "let each mutant have `n` seeds to be caught with")
+	seeds := flag.Uint64("seeds", 60, "let each mutant have `n` seeds to be caught with")
 	try := flag.Bool("try", false, "only run the seeds, on the source that this was built from, until a promise is broken (for the check's own use)")
 	flag.Parse()
 	if *try {
