@@ -1,0 +1,215 @@
+package faults
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fleet-project/fleet/functional/platform"
+)
+
+// networkRows are faults of the network between a host and the others.
+var networkRows = []row{
+	{
+		name:     "partitioned",
+		fault:    "a host is cut off from everything for three agent_ttl, then healed",
+		promised: "its units run elsewhere agent_ttl later, and there as well until it is healed, but those with Isolation=stop never twice; then it stops its own at once",
+		some:     true,
+		run:      func(s *scene) { isolated(s, func(h *platform.Host) error { return h.CutOff(s.ctx) }) },
+	},
+	{
+		name:     "deaf",
+		fault:    "a host hears nobody, but is heard, for three agent_ttl (asymmetric partition)",
+		promised: "the same as when it is cut off both ways",
+		run: func(s *scene) {
+			isolated(s, func(h *platform.Host) error { return h.CutOneWay(s.ctx, platform.Incoming) })
+		},
+	},
+	{
+		name:     "mute",
+		fault:    "a host hears all, but nobody hears it, for three agent_ttl (asymmetric partition)",
+		promised: "the same as when it is cut off both ways",
+		run: func(s *scene) {
+			isolated(s, func(h *platform.Host) error { return h.CutOneWay(s.ctx, platform.Outgoing) })
+		},
+	},
+	{
+		name:     "lossy",
+		fault:    "a host loses 30% of all packets, each way, for 90 s, with the stock agent_ttl",
+		promised: "its lease holds: no unit is touched; units can be started on it",
+		limit:    5 * time.Minute,
+		run:      lossy,
+	},
+	{
+		name:     "slow-link",
+		fault:    "a host's link carries 256 kbit/s, while 40 units of 8 KiB each are started on all hosts",
+		promised: "all of them run, each started once; no other is touched; no lease ends",
+		limit:    5 * time.Minute,
+		run:      slowLink,
+	},
+	{
+		name:     "slow-etcd",
+		fault:    "etcd is behind a proxy that delays each answer by 500 ms, on all hosts, for 30 s",
+		promised: "no lease ends, though a request may take 1 s at most; no unit is touched, units can be started, and the same engine leads all the time",
+		run:      slowEtcd,
+	},
+}
+
+// isolated cuts the host off whose engine leads, in one way or another.
+func isolated(s *scene, cut func(*platform.Host) error) {
+	s.start("w", 12, Witness())
+	once := s.start("never-twice", 6, Witness("Isolation=stop"))
+	h := s.leader()
+	theirs := s.on(h)
+	stops := 0
+	for _, unit := range theirs {
+		if slices.Contains(once, unit) {
+			stops++
+		}
+	}
+	s.begin()
+	healed := s.cut(h)
+	s.must(cut(h))
+	s.pass(3 * agentTTL)
+	healed()
+	s.must(h.Rejoin(s.ctx))
+	a := s.account()
+	s.expect(a, want{moved: len(theirs), apart: len(theirs) - stops})
+	for _, d := range a.Doubles {
+		if slices.Contains(once, d.A.Unit) {
+			s.t.Errorf("a unit with Isolation=stop ran twice: %s", d)
+		}
+	}
+	s.spread(a, theirs, s.others(h)...)
+	seen := s.seen
+	seen.Note = fmt.Sprintf("the host led; %d of its units have Isolation=stop", stops)
+	s.stays(h, want{moved: len(theirs), apart: len(theirs) - stops})
+	s.seen = seen
+}
+
+func lossy(s *scene) {
+	s.ttl(30 * time.Second)
+	s.start("w", 12, Witness())
+	s.start("never-twice", 6, Witness("Isolation=stop"))
+	h := s.Hosts[1]
+	s.begin()
+	s.must(h.LosePackets(s.ctx, 30))
+	s.pass(45 * time.Second)
+	s.start("more", 9, Witness())
+	s.pass(45 * time.Second)
+	losses := s.losses()
+	s.must(h.Rejoin(s.ctx))
+	s.expect(s.account(), want{})
+	s.noLosses(losses)
+}
+
+// losses are how often a lease ended, on all hosts together.
+func (s *scene) losses() float64 { return s.sum("fleet_registry_lease_losses_total") }
+
+// noLosses wants none to have ended but the first, of each fleetd's beginning.
+func (s *scene) noLosses(n float64) {
+	s.t.Helper()
+	if n != 0 {
+		s.t.Errorf("%g leases ended", n)
+	}
+}
+
+// sum adds a metric of fleetd's up over all hosts.
+func (s *scene) sum(name string) (sum float64) {
+	s.t.Helper()
+	for _, h := range s.Hosts {
+		out := s.run(h, "curl -sf --unix-socket /var/run/fleet.sock http://fleet/metrics | grep '^"+name+"' || true")
+		for line := range strings.Lines(out) {
+			f := strings.Fields(line)
+			var v float64
+			if _, err := fmt.Sscan(f[len(f)-1], &v); err != nil {
+				s.t.Fatalf("%s: %q: %v", name, line, err)
+			}
+			sum += v
+		}
+	}
+	return sum
+}
+
+func slowLink(s *scene) {
+	s.start("w", 12, Witness())
+	slow := s.Hosts[1]
+	names := map[string]platform.File{}
+	var argv []string
+	for i := range 40 {
+		name := fmt.Sprintf("large-%d.service", i)
+		padding := fmt.Sprintf("# %s %d\n", strings.Repeat("x", 60), i)
+		names["/root/units/"+name] = platform.File{Content: Witness() + strings.Repeat(padding, 8<<10/len(padding))}
+		argv = append(argv, name)
+	}
+	s.must(s.Hosts[0].WriteFiles(s.ctx, names))
+	before := s.losses()
+	s.begin()
+	s.must(slow.Slow(s.ctx, 256))
+	_, err := s.Hosts[0].Run(s.ctx, inUnits(append([]string{"fleetctl", "start"}, argv...))...)
+	s.must(err)
+	s.units = append(s.units, argv...)
+	a := s.account()
+	s.expect(a, want{})
+	s.noLosses(s.losses() - before)
+	on := 0
+	l := s.ledger()
+	for _, unit := range argv {
+		for _, life := range l.Lives(unit) {
+			if life.Host == slow.Name() {
+				on++
+			}
+		}
+	}
+	if on == 0 {
+		s.t.Error("none of them runs on the host with the slow link")
+	}
+	s.seen.Note = fmt.Sprintf("%d of them on that host; all ran after %.1f s", on, seconds(a.Settled.Sub(a.From)))
+	s.must(slow.Rejoin(s.ctx))
+}
+
+func slowEtcd(s *scene) {
+	s.start("w", 12, Witness())
+	s.start("never-twice", 6, Witness("Isolation=stop"))
+	servers := map[*platform.Host]string{}
+	for _, h := range s.Hosts {
+		d, err := NewDelay(net.JoinHostPort(s.Platform.Gateway().String(), "0"), h.IP()+":2379", 500*time.Millisecond)
+		s.must(err)
+		s.t.Cleanup(d.Close)
+		servers[h] = "http://" + d.Addr()
+	}
+	s.begin()
+	s.etcdServers(servers)
+	leads := s.leader()
+	s.pass(30 * time.Second)
+	s.start("more", 9, Witness())
+	s.expect(s.account(), want{})
+	s.noLosses(s.losses())
+	if now := s.leader(); now != leads {
+		s.t.Errorf("%s led, and %s does", leads.Name(), now.Name())
+	}
+}
+
+// etcdServers has fleetd on each host use another etcd for the row's time.
+func (s *scene) etcdServers(servers map[*platform.Host]string) {
+	s.t.Helper()
+	s.setServers(servers)
+	s.t.Cleanup(func() { s.setServers(nil) })
+}
+
+func (s *scene) setServers(servers map[*platform.Host]string) {
+	s.t.Helper()
+	s.must(s.Everywhere(func(h *platform.Host) error {
+		line := ""
+		if servers[h] != "" {
+			line = fmt.Sprintf("; echo etcd_servers=%s >>/etc/fleet/fleet.conf", servers[h])
+		}
+		_, err := h.Run(s.ctx, "sh", "-ec", "sed -i /^etcd_servers=/d /etc/fleet/fleet.conf"+line+"; systemctl restart fleet.service")
+		return err
+	}))
+	for _, h := range s.Hosts {
+		s.awaitJoined(h)
+	}
+}
