@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/fleet-project/fleet/discovery"
@@ -144,16 +145,16 @@ func (r *runner) etcd(ctx context.Context, s Settings, disk Disk) error {
 			}
 		}
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // whose end is etcd's business now
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
+		var beside sync.WaitGroup
+		beside.Go(func() { r.endDead(ctx, s.servedPorts()) })
+		beside.Go(func() {
 			if disk.Note != nil && disk.Note.Phase == PhaseLearner {
 				r.promote(ctx, s, disk.Note)
 				return
 			}
 			r.forget(ctx, s)
-		}()
-		defer func() { cancel(); <-done }()
+		})
+		defer func() { cancel(); beside.Wait() }()
 	}
 	r.Etcd(args, environ)
 	return nil

@@ -94,24 +94,27 @@ func lossy(s *scene) {
 	s.start("w", 12, Witness())
 	s.start("never-twice", 6, Witness("Isolation=stop"))
 	h := s.Hosts[1]
-	s.begin()
+	s.beginLeases()
 	s.must(h.LosePackets(s.ctx, 30))
 	s.pass(45 * time.Second)
 	s.start("more", 9, Witness())
 	s.pass(45 * time.Second)
-	losses := s.losses()
 	s.must(h.Rejoin(s.ctx))
 	s.expect(s.account(), want{})
-	s.noLosses(losses)
+	s.noLeaseEnded()
 }
 
-// losses are how often a lease ended, on all hosts together.
-func (s *scene) losses() float64 { return s.sum("fleet_registry_lease_losses_total") }
-
-// noLosses wants none to have ended but the first, of each fleetd's beginning.
-func (s *scene) noLosses(n float64) {
+// beginLeases marks the fault's beginning, and how many leases have ended by then.
+func (s *scene) beginLeases() {
 	s.t.Helper()
-	if n != 0 {
+	s.ended = s.sum("fleet_registry_lease_losses_total")
+	s.begin()
+}
+
+// noLeaseEnded wants no host's lease to have ended since the fault began.
+func (s *scene) noLeaseEnded() {
+	s.t.Helper()
+	if n := s.sum("fleet_registry_lease_losses_total") - s.ended; n != 0 {
 		s.t.Errorf("%g leases ended", n)
 	}
 }
@@ -120,7 +123,7 @@ func (s *scene) noLosses(n float64) {
 func (s *scene) sum(name string) (sum float64) {
 	s.t.Helper()
 	for _, h := range s.Hosts {
-		out := s.run(h, "curl -sf --unix-socket /var/run/fleet.sock http://fleet/metrics | grep '^"+name+"' || true")
+		out := s.run(h, "curl -sf --unix-socket /run/fleet.sock http://fleet/metrics | grep '^"+name+"' || true")
 		for line := range strings.Lines(out) {
 			f := strings.Fields(line)
 			var v float64
@@ -145,15 +148,14 @@ func slowLink(s *scene) {
 		argv = append(argv, name)
 	}
 	s.must(s.Hosts[0].WriteFiles(s.ctx, names))
-	before := s.losses()
-	s.begin()
+	s.beginLeases()
 	s.must(slow.Slow(s.ctx, 256))
 	_, err := s.Hosts[0].Run(s.ctx, inUnits(append([]string{"fleetctl", "start"}, argv...))...)
 	s.must(err)
 	s.units = append(s.units, argv...)
 	a := s.account()
 	s.expect(a, want{})
-	s.noLosses(s.losses() - before)
+	s.noLeaseEnded()
 	on := 0
 	l := s.ledger()
 	for _, unit := range argv {
@@ -180,13 +182,13 @@ func slowEtcd(s *scene) {
 		s.t.Cleanup(d.Close)
 		servers[h] = "http://" + d.Addr()
 	}
-	s.begin()
 	s.etcdServers(servers)
+	s.beginLeases()
 	leads := s.leader()
 	s.pass(30 * time.Second)
 	s.start("more", 9, Witness())
 	s.expect(s.account(), want{})
-	s.noLosses(s.losses())
+	s.noLeaseEnded()
 	if now := s.leader(); now != leads {
 		s.t.Errorf("%s led, and %s does", leads.Name(), now.Name())
 	}

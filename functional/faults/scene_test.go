@@ -22,6 +22,7 @@ type scene struct {
 	units []string  // that must run, each once
 	began Moment    // the fault did
 	cuts  []Cut
+	ended float64 // leases, when the fault began
 	seen  Seen
 }
 
