@@ -112,7 +112,7 @@ func memberLost(s *scene) {
 	h := s.etcdLeader()
 	s.beginLeases()
 	s.loseEtcd(h)
-	s.start("more", 9, Witness())
+	s.startMore(9)
 	s.pass(3 * agentTTL)
 	s.replaceMember(h)
 	s.expect(s.account(), want{})
@@ -256,7 +256,7 @@ func etcdFull(s *scene) {
 	}
 	s.start("w", 12, Witness())
 	s.start("never-twice", 6, Witness("Isolation=stop"))
-	s.submit("more", Witness())
+	s.submit("refused", Witness())
 	s.beginLeases()
 	first := s.Hosts[0]
 	// The same key again and again: all but the last is history.
@@ -265,7 +265,7 @@ for i in $(seq 200); do
 	curl -s http://127.0.0.1:2379/v3/kv/put -d @/root/junk | grep -q 'space exceeded' && exit 0
 done
 exit 1`)
-	_, err := s.Fleetctl(s.ctx, "start", "more@1.service")
+	_, err := s.Fleetctl(s.ctx, "start", "refused@1.service")
 	if err == nil || !strings.Contains(err.Error(), "fleetd etcd free") {
 		s.t.Errorf("fleetctl says of an etcd that is full: %v", err)
 	}
@@ -275,7 +275,7 @@ exit 1`)
 	})
 	s.pass(3 * agentTTL)
 	s.run(first, "fleetd etcd free")
-	s.start("after", 6, Witness())
+	s.startMore(6)
 	s.expect(s.account(), want{})
 	s.noLeaseEnded()
 	s.await("fleetd to say that all is well", func() (bool, string) {
