@@ -172,6 +172,22 @@ func (r *Registry) SetRequestTimeout(d time.Duration) { r.timeout.Store(int64(d)
 
 func (r *Registry) requestTimeout() time.Duration { return time.Duration(r.timeout.Load()) }
 
+// patience is how long a request may take that is to be waited for longer than others.
+type patience struct{}
+
+// patient gives requests that are made with the context more time. A renewal that is
+// given up and asked for anew begins with a connection between etcd's members, which
+// over a network that loses packets takes longer than what was given up.
+func patient(ctx context.Context, d time.Duration) context.Context {
+	return context.WithValue(ctx, patience{}, d)
+}
+
+// timeoutFor is how long a request may take that is made with a context.
+func (r *Registry) timeoutFor(ctx context.Context) time.Duration {
+	d, _ := ctx.Value(patience{}).(time.Duration)
+	return max(d, r.requestTimeout())
+}
+
 // Close ends all connections.
 func (r *Registry) Close() error {
 	err := r.etcd.Close()

@@ -42,7 +42,7 @@ func (r *Registry) Join(ctx context.Context, m machine.Machine, ttl time.Duratio
 	var said string
 	var at time.Time
 	for {
-		err := p.join(ctx)
+		err := p.join(patient(ctx, ttl/6))
 		if err == nil {
 			r.presence.Store(p)
 			return p, nil

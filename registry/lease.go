@@ -20,7 +20,7 @@ func seconds(ttl time.Duration) int64 {
 }
 
 func (r *Registry) grant(ctx context.Context, ttl time.Duration) (*clientv3.LeaseGrantResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
+	ctx, cancel := context.WithTimeout(ctx, r.timeoutFor(ctx))
 	defer cancel()
 	resp, err := r.etcd.Grant(ctx, seconds(ttl))
 	return resp, r.notedLease(ctx, err)
@@ -28,7 +28,7 @@ func (r *Registry) grant(ctx context.Context, ttl time.Duration) (*clientv3.Leas
 
 // revoke ends a lease. One that has ended already is fine.
 func (r *Registry) revoke(ctx context.Context, lease clientv3.LeaseID) error {
-	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
+	ctx, cancel := context.WithTimeout(ctx, r.timeoutFor(ctx))
 	defer cancel()
 	_, err := r.etcd.Revoke(ctx, lease)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
@@ -48,7 +48,7 @@ func (r *Registry) timeToLive(ctx context.Context, lease clientv3.LeaseID) (rema
 	if lease == clientv3.NoLease {
 		return remaining{left: -1}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
+	ctx, cancel := context.WithTimeout(ctx, r.timeoutFor(ctx))
 	defer cancel()
 	resp, err := r.etcd.TimeToLive(ctx, lease)
 	if err = r.notedLease(ctx, err); err != nil {
@@ -65,7 +65,7 @@ func (r *Registry) timeToLive(ctx context.Context, lease clientv3.LeaseID) (rema
 // method asks again without a pause while etcd is away, at the cost of a CPU;
 // this one waits for the connection.
 func (r *Registry) keepAliveOnce(ctx context.Context, lease clientv3.LeaseID) (ttl int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
+	ctx, cancel := context.WithTimeout(ctx, r.timeoutFor(ctx))
 	defer cancel()
 	began, reached := time.Now(), r.history.reached.Load()
 	resp, err := func() (*pb.LeaseKeepAliveResponse, error) {

@@ -90,7 +90,7 @@ func (p *Presence) Run(ctx context.Context) error {
 
 // turn renews the lease, and gives how long the next turn can wait.
 func (p *Presence) turn(ctx context.Context) (pause time.Duration, err error) {
-	err = p.renew(ctx)
+	err = p.renew(patient(ctx, p.ttl/6)) // so that there is time for another, should this one fail
 	var duplicate *DuplicateMachineError
 	switch {
 	case errors.As(err, &duplicate):
@@ -116,10 +116,10 @@ func (p *Presence) renew(ctx context.Context) error {
 	p.r.metrics.renewed(ctx, err)
 	switch {
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		p.r.metrics.losses.Inc()
 		if err := p.rejoin(ctx); err != nil {
 			return err
 		}
+		p.r.metrics.losses.Inc()
 	case err != nil:
 		return err
 	default:

@@ -22,7 +22,7 @@ const (
 
 // txn runs one transaction within the request time-out and notes how etcd did.
 func (r *Registry) txn(ctx context.Context, when []clientv3.Cmp, then []clientv3.Op, otherwise ...clientv3.Op) (*clientv3.TxnResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.requestTimeout())
+	ctx, cancel := context.WithTimeout(ctx, r.timeoutFor(ctx))
 	defer cancel()
 	resp, err := r.etcd.Txn(ctx).If(when...).Then(then...).Else(otherwise...).Commit()
 	return resp, r.noted(ctx, err)
