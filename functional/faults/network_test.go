@@ -17,14 +17,14 @@ var networkRows = []row{
 		fault:    "a host is cut off from everything for three agent_ttl, then healed",
 		promised: "its units run elsewhere agent_ttl later, and there as well until it is healed, but those with Isolation=stop never twice; then it stops its own at once",
 		some:     true,
-		run:      func(s *scene) { isolated(s, func(h *platform.Host) error { return h.CutOff(s.ctx) }) },
+		run:      func(s *scene) { partitioned(s, func(h *platform.Host) error { return h.CutOff(s.ctx) }) },
 	},
 	{
 		name:     "deaf",
 		fault:    "a host hears nobody, but is heard, for three agent_ttl (asymmetric partition)",
 		promised: "the same as when it is cut off both ways",
 		run: func(s *scene) {
-			isolated(s, func(h *platform.Host) error { return h.CutOneWay(s.ctx, platform.Incoming) })
+			partitioned(s, func(h *platform.Host) error { return h.CutOneWay(s.ctx, platform.Incoming) })
 		},
 	},
 	{
@@ -32,7 +32,7 @@ var networkRows = []row{
 		fault:    "a host hears all, but nobody hears it, for three agent_ttl (asymmetric partition)",
 		promised: "the same as when it is cut off both ways",
 		run: func(s *scene) {
-			isolated(s, func(h *platform.Host) error { return h.CutOneWay(s.ctx, platform.Outgoing) })
+			partitioned(s, func(h *platform.Host) error { return h.CutOneWay(s.ctx, platform.Outgoing) })
 		},
 	},
 	{
@@ -58,8 +58,8 @@ var networkRows = []row{
 	},
 }
 
-// isolated cuts the host off whose engine leads, in one way or another.
-func isolated(s *scene, cut func(*platform.Host) error) {
+// partitioned cuts the host off whose engine leads, in one way or another.
+func partitioned(s *scene, cut func(*platform.Host) error) {
 	s.start("w", 12, Witness())
 	once := s.start("never-twice", 6, Witness("Isolation=stop"))
 	h := s.leader()
