@@ -67,9 +67,37 @@ func (c *chaos) run(ctx context.Context, h *platform.Host, line string) error {
 	return err
 }
 
-// cutting does what takes hosts out of touch with etcd, and notes when.
+// cutting does what takes hosts out of touch with etcd, and notes when. A host is in
+// touch again once its member answers, which can be long after the fault is healed:
+// TCP tries less and less often to get through.
 func (c *chaos) cutting(do func() error, hosts ...*platform.Host) error {
-	return c.soak.noting(&c.soak.cuts, do, hosts...)
+	return c.soak.noting(&c.soak.cuts, func() error {
+		err := do()
+		healed := time.Now()
+		var all sync.WaitGroup
+		for _, h := range hosts {
+			all.Go(func() { c.soak.awaitEtcd(h) })
+		}
+		all.Wait()
+		c.soak.detail("in touch again after %.1f s", time.Since(healed).Seconds())
+		return err
+	}, hosts...)
+}
+
+// touching is how long it is waited for a host to be in touch again. If it takes
+// longer, that shows at the next mark.
+const touching = 2 * time.Minute
+
+// awaitEtcd waits until a host's etcd answers for the cluster, or the host is down.
+func (s *soak) awaitEtcd(h *platform.Host) {
+	ctx, cancel := context.WithTimeout(context.Background(), touching)
+	defer cancel()
+	for ctx.Err() == nil && slices.Contains(s.typable(), h) {
+		if _, err := sh(ctx, h, "curl -sf -m 2 http://127.0.0.1:2379/health"); err == nil {
+			return
+		}
+		pause(ctx, 250*time.Millisecond)
+	}
 }
 
 // freezing does what takes away a host's every chance to stop anything.

@@ -20,7 +20,7 @@
 //   - each unit that etcd wants launched runs on one host, a global one on all:
 //     one that doesn't is lost, and nothing else runs;
 //   - since the last mark no unit ran on two hosts at a time that could both reach
-//     etcd, and none with Isolation=stop on any two, but for a host that was frozen
+//     etcd (that is, whose own member answered), and none with Isolation=stop on any two, but for a host that was frozen
 //     whole and comes to: by the witnesses that the units are, whose lives lie on the
 //     hosts' disks (package faults).
 //
