@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/api/server"
 	"github.com/fleet-project/fleet/api/server/servertest"
 	"github.com/fleet-project/fleet/unit"
@@ -37,7 +39,8 @@ func TestDescriptionHasEveryStatus(t *testing.T) {
 	}
 	file := body(m{"text": web, "desiredState": "launched"})
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "up 1\n") })
-	f := newFixture(t, server.Options{Metrics: metrics})
+	doctor := func(context.Context) api.Diagnosis { return api.Diagnosis{Findings: []api.Finding{}} }
+	f := newFixture(t, server.Options{Metrics: metrics, Doctor: doctor})
 	call(f, 201, "PUT", "units/a.service", file)
 	call(f, 204, "PUT", "units/a.service", file)
 	call(f, 400, "PUT", "units/a.service", "{")
@@ -85,6 +88,7 @@ func TestDescriptionHasEveryStatus(t *testing.T) {
 	serveOn(t, server.New(server.Options{
 		Registry: broken{c}, Log: logrus.NewEntry(log),
 		Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a mistake") }),
+		Doctor:  func(context.Context) api.Diagnosis { panic("a mistake") },
 	}), l)
 	mistaken := &fixture{t: t, cluster: c, client: clientOf(t, l.Addr().String())}
 	for _, path := range []string{"units", "units/a.service", "units/a.service/explain", "state", "state/a.service", "machines", "backup", "watch?unit=a.service"} {
@@ -92,6 +96,7 @@ func TestDescriptionHasEveryStatus(t *testing.T) {
 		call(mistaken, 500, "GET", path, "")
 	}
 	call(mistaken, 500, "GET", "metrics", "")
+	call(mistaken, 500, "GET", "doctor", "")
 	for _, change := range [][3]string{
 		{"PUT", "units/a.service", file}, {"DELETE", "units/a.service"}, {"POST", "units/a.service/restart"},
 		{"PATCH", "machines", body([]m{{"op": "remove", "path": "/" + string(node1) + "/metadata/a"}})},
