@@ -48,6 +48,14 @@ func drawPlan(seed uint64) plan {
 	return p
 }
 
+// largePlan is a world of thousands of machines.
+func largePlan(seed uint64) plan {
+	p := drawPlan(seed)
+	p.machines, p.engines, p.operators, p.units, p.ttl = 2000, 3, 20, 4000, 30*time.Second
+	p.chaos, p.every, p.pause, p.faults = 45*time.Second, 300*time.Millisecond, 2*time.Second, faultNames
+	return p
+}
+
 // metadata draws a host's.
 func (p plan) metadata(r *rand.Rand) map[string]string {
 	m := map[string]string{"region": []string{"eu", "us"}[r.IntN(2)]}

@@ -29,8 +29,11 @@ const (
 )
 
 // Run lets the world of a seed be, and judges it.
-func Run(seed uint64, tracing bool) (out Outcome) {
-	w := newWorld(seed, drawPlan(seed), tracing)
+func Run(seed uint64, tracing bool) Outcome { return play(seed, drawPlan(seed), tracing) }
+
+// play lets a world be as a plan has it, and judges it.
+func play(seed uint64, p plan, tracing bool) (out Outcome) {
+	w := newWorld(seed, p, tracing)
 	defer w.end()
 	w.judge.begin()
 	w.watchOver()
