@@ -46,7 +46,7 @@ $(NFPM):
 	rmdir $(dir $@)new-nfpm
 
 .PHONY: test
-test: unit mutants functional ## every test there is, on real hosts too (as root)
+test: unit sim mutants functional ## every test there is, on real hosts too (as root)
 
 .PHONY: unit
 unit: tools ## the tests that need no host, under the race detector
@@ -54,6 +54,14 @@ unit: tools ## the tests that need no host, under the race detector
 	go test -race -timeout 10m $$(go list ./... | grep -v '/functional')
 # Uncached: go does not see that files outside of a module have changed.
 	for module in dist/check bench/swarmkit bench/plot; do (cd $$module && go vet ./... && go test -count=1 ./...); done
+
+# Which worlds: so many from 1 on, or from-to. SEED runs one of them, TRACE=1 tells
+# all that happens in it.
+SEEDS ?= 300
+
+.PHONY: sim
+sim: ## whole clusters in simulation, under the faults that SEEDS (300; or 301-2000) draw; SEED=7 TRACE=1 replays one
+	go test -count=1 -timeout 60m -v -run '^TestSeeds$$' ./engine/simulation -seeds=$(if $(filter command environment,$(origin SEED)),$(SEED)-$(SEED),$(SEEDS)) $(if $(TRACE),-trace)
 
 # How long each; 20000x is so many inputs.
 FUZZTIME ?= 10m

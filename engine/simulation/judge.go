@@ -78,7 +78,6 @@ type wishes struct {
 	acked    bool // it was submitted, and that was confirmed
 	destroys int  // attempts since
 	lately   time.Time
-	pending  int // submits under way
 }
 
 func newJudge(w *world) *judge {

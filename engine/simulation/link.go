@@ -10,12 +10,11 @@ import (
 
 // link is one host's way to etcd, and what is wrong with it.
 type link struct {
-	drift       float64       // of the host's clock
-	latency     time.Duration // of one way, on average
-	deaf, mute  bool          // nothing comes from etcd, or gets there
-	loss        int           // of a hundred requests: not carried out, or not answered, or late
-	lag         time.Duration // of what watches tell, beside the latency
-	faultsUntil time.Time
+	drift      float64       // of the host's clock
+	latency    time.Duration // of one way, on average
+	deaf, mute bool          // nothing comes from etcd, or gets there
+	loss       int           // of a hundred requests: not carried out, or not answered, or late
+	lag        time.Duration // of what watches tell, beside the latency
 }
 
 func (l *link) reaches() bool { return !l.deaf && !l.mute }

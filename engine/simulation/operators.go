@@ -58,13 +58,13 @@ func (w *world) operate(ctx context.Context, p *process) {
 	name, k := w.drawUnit(w.rand)
 	r := p.registry
 	var err error
-	what := ""
+	var what string
 	switch w.rand.IntN(13) {
 	case 0, 1, 2, 3:
-		_ = w.submit(ctx, p, name, w.drawText(w.rand, name, k), unit.TargetLaunched)
+		_ = w.submit(ctx, p, name, w.drawText(w.rand, k), unit.TargetLaunched)
 		return
 	case 4:
-		_ = w.submit(ctx, p, name, w.drawText(w.rand, name, k), unit.TargetInactive)
+		_ = w.submit(ctx, p, name, w.drawText(w.rand, k), unit.TargetInactive)
 		return
 	case 5:
 		what = "load"

@@ -16,7 +16,6 @@ type plan struct {
 	every                        time.Duration // between faults, on average
 	pause                        time.Duration // between an operator's deeds, on average
 	faults                       []string      // that may happen
-	fixed                        bool          // operators leave conflicts and the like alone: causes of moves are known exactly
 }
 
 // drawPlan decides what world a seed makes.
@@ -32,7 +31,6 @@ func drawPlan(seed uint64) plan {
 		chaos:  time.Duration(40+r.IntN(140)) * time.Second,
 		every:  time.Duration(2+r.IntN(15)) * time.Second,
 		pause:  time.Duration(500+r.IntN(8000)) * time.Millisecond,
-		fixed:  r.IntN(3) == 0,
 	}
 	if r.IntN(100) == 0 {
 		p.machines = 20 + r.IntN(60)

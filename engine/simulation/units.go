@@ -57,7 +57,7 @@ func (w *world) drawUnit(r *rand.Rand) (unit.Name, kind) {
 }
 
 // drawText draws a text for a unit.
-func (w *world) drawText(r *rand.Rand, name unit.Name, k kind) text {
+func (w *world) drawText(r *rand.Rand, k kind) text {
 	x := k.options[r.IntN(len(k.options))]
 	if strings.Contains(x, "%d") {
 		x = strings.ReplaceAll(x, "%d", fmt.Sprint(r.IntN(max(1, w.plan.units/4))))
