@@ -16,7 +16,8 @@ import (
 // SubmitUnit stores a unit's text and what is wanted of it, both or nothing. A
 // unit that exists gets the new text and target; one that is being destroyed
 // is created anew, which a machine that still runs it takes as a restart.
-// It returns whether the unit is new and the revision at which all is true.
+// Without a target it is to be inactive, unless it is there with this very text:
+// then it stays as it is. It returns whether the unit is new and the revision at which all is true.
 func (r *Registry) SubmitUnit(ctx context.Context, name unit.Name, text []byte, target unit.Target) (created bool, rev int64, err error) {
 	hash := unit.HashOf(text)
 	put := clientv3.OpPut(r.keys.file(hash), string(text))
@@ -24,9 +25,17 @@ func (r *Registry) SubmitUnit(ctx context.Context, name unit.Name, text []byte, 
 	rev, err = r.updateUnit(ctx, name, func(old *record.Unit) (*record.Unit, []clientv3.Op, error) {
 		unchanged = false
 		created = old == nil || old.Target == unit.TargetDestroyed
-		next := record.Unit{File: hash, Target: target}
+		aim := target
+		switch {
+		case aim != "":
+		case !created && old.File == hash: // perhaps since the caller looked
+			aim = old.Target
+		default:
+			aim = unit.TargetInactive
+		}
+		next := record.Unit{File: hash, Target: aim}
 		if old != nil {
-			next = old.Aim(target)
+			next = old.Aim(aim)
 			next.File = hash
 			if created {
 				next = next.Restarted()

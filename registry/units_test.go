@@ -355,3 +355,25 @@ func TestUnreadableUnitIsNamed(t *testing.T) {
 	_, err := r.RestartUnit(t.Context(), "web.service")
 	mentions(t, err, r.keys.unit("web.service"), "cannot read")
 }
+
+// A text that is submitted again stops nothing, whoever has started the unit
+// meanwhile; another text does.
+func TestSubmitWithoutTarget(t *testing.T) {
+	r, _ := fresh(t)
+	for _, step := range []struct {
+		text         string
+		target, want unit.Target
+	}{
+		{"a", "", unit.TargetInactive},
+		{"a", unit.TargetLaunched, unit.TargetLaunched},
+		{"a", "", unit.TargetLaunched},
+		{"b", "", unit.TargetInactive},
+	} {
+		_, _, err := r.SubmitUnit(t.Context(), "a.service", []byte(step.text), step.target)
+		ok(t, err)
+		view := snapshotted(t, r)
+		if got := view.Units["a.service"]; got.Target != step.want || got.File != unit.HashOf([]byte(step.text)) {
+			t.Errorf("%+v: it is %+v", step, got)
+		}
+	}
+}

@@ -65,6 +65,9 @@ func (s *Server) put(ctx context.Context, name unit.Name, target unit.Target, in
 	} else if err := s.acceptable(name, file); err != nil {
 		return 0, invalid(err)
 	}
+	if in.DesiredState == "" {
+		target = "" // what is wanted of it may have changed since we looked
+	}
 	created, rev, err := s.opts.Registry.SubmitUnit(ctx, name, file.Text(), target)
 	if err != nil {
 		return 0, err

@@ -41,7 +41,7 @@ type row struct {
 
 // rows are all rows, in the order of the table.
 func rows() []row {
-	return slices.Concat(processRows, hostRows, systemRows, unitRows, upgradeRows, isolationRows, networkRows, etcdRows)
+	return slices.Concat(processRows, hostRows, systemRows, unitRows, upgradeRows, isolationRows, networkRows, etcdRows, historyRows)
 }
 
 var (

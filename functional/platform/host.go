@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -238,6 +239,16 @@ func (h *Host) Thaw(ctx context.Context) error { return freezeCgroup(ctx, h.nspa
 
 // Hang stops the host's systemd, and nothing else of it, where it is.
 func (h *Host) Hang() error { return h.signalSystemd(unix.SIGSTOP) }
+
+// DialUnix connects to a socket on the host: its file, not its network, so that it
+// can be reached while the host is cut off.
+func (h *Host) DialUnix(ctx context.Context, path string) (net.Conn, error) {
+	pid, err := h.leader()
+	if err != nil {
+		return nil, err
+	}
+	return (&net.Dialer{}).DialContext(ctx, "unix", fmt.Sprintf("/proc/%d/root%s", pid, path))
+}
 
 // Unhang lets it go on.
 func (h *Host) Unhang() error { return h.signalSystemd(unix.SIGCONT) }

@@ -46,6 +46,11 @@ func (c *Cluster) SubmitUnit(_ context.Context, name unit.Name, text []byte, tar
 	}
 	old, exists := c.view.Units[name]
 	created = !exists || old.Target == unit.TargetDestroyed
+	if target == "" {
+		if target = unit.TargetInactive; !created && old.File == unit.HashOf(text) {
+			target = old.Target
+		}
+	}
 	next := old.Aim(target)
 	next.File = unit.HashOf(text)
 	if exists && created {
