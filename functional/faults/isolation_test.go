@@ -151,7 +151,8 @@ func (s *scene) endIsolated(units []string) {
 	s.must(err)
 	s.must(s.Everywhere(func(h *platform.Host) error {
 		return cluster.Await(s.ctx, "the units' end on "+h.Name(), func() (bool, string) {
-			out, err := h.Run(s.ctx, "sh", "-c", "pkill -KILL -f "+isolatedPath+"; ls /run/fleet/units/")
+			// The brackets keep it from killing the shell that runs it.
+			out, err := h.Run(s.ctx, "sh", "-c", "pkill -KILL -f '[/]"+isolatedPath[1:]+"'; ls /run/fleet/units/")
 			return err == nil && out == "", fmt.Sprint(out, err)
 		})
 	}))
