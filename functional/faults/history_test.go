@@ -77,6 +77,12 @@ func answers(s *scene) {
 	s.trouble(ctx)
 	clients.Wait()
 	s.must(s.AwaitMachines(s.ctx, len(s.Hosts)))
+	s.must(s.Everywhere(func(h *platform.Host) error { // what was killed last may not be back
+		return cluster.Await(s.ctx, h.Name()+"'s API to answer", func() (bool, string) {
+			out, err := h.Run(s.ctx, "curl", "-sSf", "--unix-socket", "/run/fleet.sock", "http://fleet/fleet/v1/machines")
+			return err == nil, fmt.Sprint(out, err)
+		})
+	}))
 	running := map[string]bool{}
 	units := n * unitsAtOnce
 	for e := range n {
