@@ -57,8 +57,12 @@ func (e *Engine) lead(ctx context.Context, lead *registry.Leadership, census *ce
 		case ctx.Err() != nil, errors.Is(err, registry.ErrDeposed), otherSchema(err):
 			return err
 		case !errors.Is(err, errResnapshot):
-			e.log.WithError(err).Warn("nobody knows what was written: starting over from a snapshot")
-			l.world.Pause(ctx, retryPause)
+			if errors.Is(err, registry.ErrCameBack) {
+				e.log.WithError(err).Info("its units aren't given to others as yet: starting over from a snapshot")
+			} else {
+				e.log.WithError(err).Warn("nobody knows what was written: starting over from a snapshot")
+				l.world.Pause(ctx, retryPause)
+			}
 			if err := l.anew(ctx); err != nil {
 				return err
 			}
@@ -356,6 +360,9 @@ func (l *leader) write(d planner.Decision) registry.Write {
 	case planner.Place:
 		return l.lead.PutPlacement(d.Key, d.Spec)
 	case planner.Withdraw:
+		if !l.present[d.Key.Machine] {
+			return l.lead.TakeFromAway(d.Key, l.rev)
+		}
 		return l.lead.PutPlacement(d.Key, record.Spec{Target: unit.TargetNone})
 	case planner.Forget:
 		return l.lead.Forget(d.Key)

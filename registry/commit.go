@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
+	"github.com/fleet-project/fleet/machine"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -32,6 +34,25 @@ const (
 type Write struct {
 	stage stage
 	ops   []clientv3.Op
+	// away are machines that must be away still, as they were at a revision.
+	away []machine.ID
+	at   int64
+}
+
+// maxAway is how many machines a transaction looks for one by one. It is kept well
+// below what etcd takes; of more it is asked whether any machine at all has come.
+const maxAway = 16
+
+// conditions hold as long as the machines are away.
+func (r *Registry) conditions(w Write) []clientv3.Cmp {
+	if len(w.away) > maxAway {
+		return []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(r.keys.machines()).WithPrefix(), "<", w.at+1)}
+	}
+	var all []clientv3.Cmp
+	for _, id := range w.away {
+		all = append(all, clientv3.Compare(clientv3.CreateRevision(r.keys.machine(id)), "=", 0))
+	}
+	return all
 }
 
 // guarded is a write that must not undo what somebody else wrote meanwhile: it is
@@ -47,6 +68,16 @@ func (l *Leadership) PutPlacement(key record.Key, spec record.Spec) Write {
 	if spec.Target == unit.TargetNone {
 		w.stage = early
 	}
+	return w
+}
+
+// TakeFromAway tells a machine that is away, by a view of that revision, to take a
+// unit away when it is back. Should it have come back unseen, nothing is written of
+// what goes along in the commit, nor of what comes after: it may have read that it
+// is to run the unit, which is about to be given to another.
+func (l *Leadership) TakeFromAway(key record.Key, at int64) Write {
+	w := l.PutPlacement(key, record.Spec{Target: unit.TargetNone})
+	w.away, w.at = []machine.ID{key.Machine}, at
 	return w
 }
 
@@ -86,7 +117,8 @@ func (l *Leadership) RestoreFile(h unit.Hash, text []byte) Write {
 // Commit writes, in as few transactions as etcd's limits allow, each fenced,
 // stage by stage. The transactions of a stage are on their way at the same
 // time: no key may be written twice in one commit. ErrDeposed says that another
-// engine leads by now: what remains was not written. After any other error the
+// engine leads by now: what remains was not written; ErrCameBack, that a machine is
+// back that was taken for away. After that and any other error the
 // caller knows nothing for sure: it makes that void (Anew) and starts over from a
 // snapshot.
 func (l *Leadership) Commit(ctx context.Context, writes []Write) error {
@@ -137,6 +169,11 @@ func packed(writes []Write, most int) (out []Write) {
 		var one Write
 		for _, w := range batch {
 			one.ops = append(one.ops, w.ops...)
+			for _, id := range w.away {
+				if !slices.Contains(one.away, id) {
+					one.away, one.at = append(one.away, id), w.at
+				}
+			}
 		}
 		out = append(out, one)
 	}
@@ -183,12 +220,21 @@ func (l *Leadership) inTurn(ctx context.Context, txns []Write) error {
 }
 
 func (l *Leadership) write(ctx context.Context, w Write) error {
-	resp, err := l.r.txn(ctx, l.fence(), w.ops)
+	resp, err := l.r.txn(ctx, append(l.fence(), l.r.conditions(w)...), w.ops, clientv3.OpGet(l.term.key))
 	if err != nil {
 		return fmt.Errorf("etcd did not confirm the leader's write: %w", err)
 	}
 	if !resp.Succeeded {
-		return ErrDeposed
+		return l.refused(resp)
 	}
 	return nil
+}
+
+// refused says why a fenced write wasn't made, by the leader's key as it was then.
+func (l *Leadership) refused(resp *clientv3.TxnResponse) error {
+	kvs := resp.Responses[0].GetResponseRange().Kvs
+	if len(kvs) == 1 && kvs[0].CreateRevision == l.term.rev && kvs[0].Version == l.version {
+		return ErrCameBack
+	}
+	return ErrDeposed
 }

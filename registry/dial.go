@@ -39,6 +39,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrDeposed says that another engine leads now; nothing was changed.
 	ErrDeposed = errors.New("another engine leads: nothing was changed")
+	// ErrCameBack says that a machine is back, unseen as yet, whose units were
+	// about to be given to others; they weren't.
+	ErrCameBack = errors.New("a machine has come back meanwhile")
 )
 
 // Config says where etcd is and how to be let in.

@@ -57,7 +57,19 @@ func branch(r *pb.TxnRequest, holds bool) []*pb.RequestOp {
 }
 
 func (s *Store) holds(c *pb.Compare) bool {
-	kv := s.kvs[string(c.Key)]
+	if len(c.RangeEnd) == 0 {
+		return compares(c, s.kvs[string(c.Key)])
+	}
+	for key, kv := range s.kvs {
+		if key >= string(c.Key) && (key < string(c.RangeEnd) || string(c.RangeEnd) == "\x00") && !compares(c, kv) {
+			return false
+		}
+	}
+	return true
+}
+
+// compares holds a condition against one key's value, nil if it isn't there.
+func compares(c *pb.Compare, kv *mvccpb.KeyValue) bool {
 	if kv == nil {
 		if c.Target == pb.Compare_VALUE {
 			return false // etcd: a value that isn't there equals nothing, and differs from nothing
