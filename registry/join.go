@@ -32,7 +32,7 @@ func (e *DuplicateMachineError) Error() string {
 const joinSayAgain = 5 * time.Second
 
 // Join makes the machine present, on a lease of ttl. It takes over the lease
-// of an earlier fleetd of the same boot, and the place of an earlier boot once
+// of an earlier fleetd of the same boot that has not left, and the place of an earlier boot once
 // that is seen to be dead: the cluster never takes a host for lost that was
 // rebooted in time. It returns a *DuplicateMachineError when another live host
 // has the same machine-id. While etcd is away it waits.
@@ -86,6 +86,9 @@ func (p *Presence) join(ctx context.Context) error {
 		return &UnreadableError{Key: key, Err: err, Remedy: "delete it"}
 	}
 	switch {
+	case holder.BootID == p.machine.BootID && holder.Leaving: // it has given its lease back, or that is on its way
+		p.takeOver(said)
+		return p.claim(ctx, kvs[0].ModRevision)
 	case holder.BootID == p.machine.BootID:
 		return p.resume(ctx, lease, kvs[0].ModRevision, p.takeOver(said))
 	case lease == clientv3.NoLease: // written by hand: it would never go

@@ -330,15 +330,28 @@ func (p *Presence) PutStates(ctx context.Context, states map[unit.Name]*record.S
 	return p.flush(ctx)
 }
 
-// Leave ends the lease: the machine and its states vanish at once.
+// Leave ends the lease: the machine and its states vanish at once. But first its key
+// says that it leaves, so that no later fleetd of this boot takes the lease over: its
+// end may be carried out long after it was given up. If that can't be said, the lease
+// is left to run out.
 func (p *Presence) Leave(ctx context.Context) error {
+	p.mu.Lock()
+	if !p.machine.Leaving {
+		p.machine.Leaving = true
+		p.presenceDirty()
+	}
+	p.mu.Unlock()
+	err := p.flush(ctx)
 	p.r.clock.Lock(&p.writing)
 	defer p.writing.Unlock()
 	p.mu.Lock()
 	lease := p.lease
 	p.left = true
 	p.mu.Unlock()
-	if err := p.r.revoke(ctx, lease); err != nil {
+	if err == nil {
+		err = p.r.revoke(ctx, lease)
+	}
+	if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		return fmt.Errorf("ending this machine's lease (it runs out by itself in %s): %w", p.ttl, err)
 	}
 	return nil
