@@ -61,7 +61,7 @@ SEEDS ?= 300
 
 .PHONY: sim
 sim: ## whole clusters in simulation, under the faults that SEEDS (300; or 301-2000) draw; SEED=7 TRACE=1 replays one
-	go test -count=1 -timeout 60m -v -run '^TestSeeds$$' ./engine/simulation -seeds=$(if $(filter command environment,$(origin SEED)),$(SEED)-$(SEED),$(SEEDS)) $(if $(TRACE),-trace)
+	go test -count=1 -timeout 60m -v -run '^TestSeeds$$' ./engine/simulation -args -seeds=$(if $(filter command environment,$(origin SEED)),$(SEED)-$(SEED),$(SEEDS)) $(if $(TRACE),-trace)
 
 # How long each; 20000x is so many inputs.
 FUZZTIME ?= 10m
