@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/fleet-project/fleet/unit"
@@ -250,8 +251,16 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) (code
 		}
 	}
 	var notReady error // why fleetd could not answer when it was asked before
-	for {
+	broken := false    // whether an attempt was broken off, done or not
+	for attempt := 1; ; attempt++ {
 		code, err = c.once(ctx, method, path, body, out)
+		if brokenOff(err) && method != http.MethodPost && attempt < brokenAttempts {
+			broken = true
+			continue
+		}
+		if broken && method == http.MethodDelete && IsNotFound(err) {
+			return http.StatusNoContent, nil // by the attempt that wasn't answered
+		}
 		if err != nil && notReady != nil && errors.Is(context.Cause(ctx), errTimeout) {
 			return http.StatusServiceUnavailable, notReady
 		}
@@ -267,6 +276,16 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) (code
 			notReady = err
 		}
 	}
+}
+
+// brokenAttempts is how often a request is sent whose connection ends before the
+// answer: a fleetd that is restarted meanwhile does that once, and its successor
+// answers on the same socket. All requests but POST may be repeated.
+const brokenAttempts = 3
+
+// brokenOff reports whether a connection that was made was ended without an answer.
+func brokenOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // retryPause is how long the client waits when fleetd is not ready.

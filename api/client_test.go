@@ -224,6 +224,52 @@ func TestNotReady(t *testing.T) {
 
 // A fleetd that said why it can't answer, and then takes too long to say it
 // again, is quoted.
+// A fleetd that is restarted ends connections without an answer; its successor
+// answers. What may be done twice is sent again, and no more often than a few times.
+func TestConnectionEndsBeforeTheAnswer(t *testing.T) {
+	tests := map[string]struct {
+		ends int32 // requests that are not answered
+		do   func(context.Context, *api.Client) error
+		code int // of the answer
+		asks int32
+		fine bool
+	}{
+		"once": {1, func(ctx context.Context, c *api.Client) error {
+			_, err := c.SetUnit(ctx, api.Unit{Name: "a.service", DesiredState: unit.TargetLoaded})
+			return err
+		}, 204, 2, true},
+		"destroyed by the request that was not answered": {1, func(ctx context.Context, c *api.Client) error {
+			return c.DestroyUnit(ctx, "a.service")
+		}, 404, 2, true},
+		"no such unit": {0, func(ctx context.Context, c *api.Client) error { return c.DestroyUnit(ctx, "a.service") }, 404, 1, false},
+		"always": {100, func(ctx context.Context, c *api.Client) error {
+			_, err := c.Machines(ctx)
+			return err
+		}, 200, 3, false},
+		"a restart, which would be one more": {1, func(ctx context.Context, c *api.Client) error {
+			_, err := c.RestartUnit(ctx, "a.service")
+			return err
+		}, 202, 1, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Server", "fleetd/2.0.0")
+				if asked.Add(1) <= tt.ends {
+					panic(http.ErrAbortHandler)
+				}
+				w.WriteHeader(tt.code)
+			}))
+			defer s.Close()
+			err := tt.do(t.Context(), newClient(t, api.ClientOptions{Endpoint: s.URL, Timeout: 10 * time.Second}))
+			if (err == nil) != tt.fine || asked.Load() != tt.asks {
+				t.Errorf("asked %d times, want %d; %v", asked.Load(), tt.asks, err)
+			}
+		})
+	}
+}
+
 func TestNotReadyThenSilent(t *testing.T) {
 	var asked atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
