@@ -48,6 +48,7 @@ func (a *Agent) updateReach(now time.Time) (next time.Time) {
 			a.core.connect(reachable)
 		}
 		a.disarm()
+		a.lease.seen = time.Time{} // nobody looks meanwhile: no renewal is missed by that
 		return time.Time{}
 	}
 	ttl := a.opts.TTL

@@ -232,6 +232,31 @@ func TestSwitch(t *testing.T) {
 	r.until("disarmed", func() bool { at, _ := dead.state(); return at.IsZero() })
 }
 
+// While no unit says Isolation=stop nobody looks at the lease. The next one that does
+// is not stopped for that.
+func TestSwitchIsArmedAnew(t *testing.T) {
+	r := newIsolationRig(t)
+	dead := &fakeSwitch{clock: r.clock}
+	r.opts.Switch = dead
+	r.start()
+	r.launch()
+	r.cluster.tell(place("stop.service", record.Spec{Target: unit.TargetNone}))
+	r.until("disarmed", func() bool { at, _ := dead.state(); return at.IsZero() })
+	for range 6 {
+		r.pass(10 * time.Second)
+		r.renew()
+	}
+	_, before := dead.state()
+	r.sys.log()
+	r.cluster.tell(place("other.service", launched(r.cluster.file(isolated))))
+	r.until("launched", func() bool { return is("other.service", unit.TargetLaunched, "active")(r.cluster.states()) })
+	r.until("armed", func() bool { at, _ := dead.state(); return !at.IsZero() })
+	r.did("write 1", "start other.service")
+	if _, ended := dead.state(); ended != before {
+		t.Errorf("the switch was ended %d times, though nothing was stopped", ended-before)
+	}
+}
+
 // A host that can't have one works all the same, and goes on trying.
 func TestSwitchThatFails(t *testing.T) {
 	r := newIsolationRig(t)
