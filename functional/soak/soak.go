@@ -59,13 +59,10 @@ func boot(ctx context.Context, o options) (*soak, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.platform.Close())
 	}
-	for i, spec := range specs {
-		service := fmt.Sprintf("WatchdogSec=%s", watchdog)
-		if i == len(specs)-1 { // the steady one: finely, for what has grown to be found
-			service = "Environment=GODEBUG=memprofilerate=4096"
-		}
-		spec.Files["/etc/systemd/system/fleet.service.d/20-soak.conf"] = platform.File{Content: "[Service]\n" + service + "\n"}
-	}
+	// The steady one tells finely what its memory is used for, for what has grown to
+	// be found.
+	finely := platform.File{Content: "[Service]\nEnvironment=GODEBUG=memprofilerate=4096\n"}
+	specs[len(specs)-1].Files["/etc/systemd/system/fleet.service.d/20-soak.conf"] = finely
 	hosts, err := s.platform.BootAll(ctx, specs...)
 	if err == nil {
 		s.Cluster, err = cluster.Form(ctx, hosts, opts)
