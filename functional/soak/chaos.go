@@ -154,6 +154,29 @@ func (c *chaos) etcdDown(ctx context.Context, hosts ...*platform.Host) error {
 	}, hosts...)
 }
 
+// goingDown is how long a host may take to go down: fleet hands its units over, and
+// the rest is quick.
+const goingDown = 2 * time.Minute
+
+// powerOff has a host go down in order; that it doesn't is wrong.
+func (c *chaos) powerOff(ctx context.Context, h *platform.Host) error {
+	ctx, cancel := context.WithTimeout(ctx, goingDown)
+	defer cancel()
+	err := h.PowerOff(ctx)
+	if err != nil {
+		c.soak.found(fmt.Sprintf("%s did not go down: %v", h.Name(), err))
+		err = errors.Join(err, h.Kill())
+	}
+	return err
+}
+
+// found notes what is wrong, for the next mark to tell.
+func (s *soak) found(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wrong = append(s.wrong, what)
+}
+
 // back has a host that is off start again, in time for its lease or not.
 func (c *chaos) back(ctx context.Context, h *platform.Host) error {
 	pause(ctx, c.between(1, 25))

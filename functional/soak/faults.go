@@ -74,11 +74,11 @@ var outer = []fault{
 	}},
 	{"host powered off", func(ctx context.Context, c *chaos) error {
 		h := c.victim()
-		return c.leaving(h, func() error { return errors.Join(h.PowerOff(ctx), c.back(ctx, h)) })
+		return c.leaving(h, func() error { return errors.Join(c.powerOff(ctx, h), c.back(ctx, h)) })
 	}},
 	{"host rebooted", func(ctx context.Context, c *chaos) error {
 		h := c.victim()
-		return c.leaving(h, func() error { return platform.RebootAll(ctx, h) })
+		return c.leaving(h, func() error { return errors.Join(c.powerOff(ctx, h), h.Start(ctx)) })
 	}},
 	{"host frozen", func(ctx context.Context, c *chaos) error {
 		h, most := c.any(), 35

@@ -40,6 +40,9 @@ type mark struct {
 // mark has the cluster come to rest and looks at it.
 func (s *soak) mark(ctx context.Context) (*mark, error) {
 	m := &mark{tally: s.promises.tally(), faults: s.faultsNow()}
+	s.mu.Lock()
+	m.wrong, s.wrong = s.wrong, nil
+	s.mu.Unlock()
 	began := time.Now()
 	if err := s.awaitWhole(ctx); err != nil {
 		return nil, err

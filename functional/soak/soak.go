@@ -33,6 +33,7 @@ type soak struct {
 	cuts    []faults.Cut // when hosts were out of touch with etcd
 	frozen  []faults.Cut // when hosts did nothing at all
 	leaving map[*platform.Host]bool
+	wrong   []string       // since the last mark
 	faults  map[string]int // how often, by name
 }
 
