@@ -185,6 +185,7 @@ type Agent struct {
 	unarmed    bool          // it can't be armed, and that has been said
 	follower   *follower
 	emptied    []chan struct{} // closed when nothing is left here
+	safe       func()          // called while no unit here can outlive the lease; nil: nobody cares
 }
 
 // New makes an agent. It does nothing before Run.
@@ -369,6 +370,9 @@ func (a *Agent) turn(now time.Time) time.Time {
 	wake := a.updateReach(now)
 	out := a.core.settle(now)
 	a.perform(out, now)
+	if a.safe != nil && a.core.noneOutlives() {
+		a.safe()
+	}
 	a.askEnds()
 	a.readLogs()
 	for _, next := range []time.Time{out.wake, a.publish(now), a.askAll(now), a.reload(now), a.compare(now)} {

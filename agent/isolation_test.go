@@ -314,3 +314,44 @@ func (s *slayingSystemd) count() int {
 	defer s.lock.Unlock()
 	return s.n
 }
+
+// What the dead man's switch has started ends by itself: when it has stopped the
+// units, or when somebody else has, such as a host that is shut down.
+func TestIsolateEnds(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		what func(r *isolationRig)
+	}{
+		{"the lease ends", func(r *isolationRig) { r.pass(r.opts.TTL) }},
+		{"the host is shut down", func(r *isolationRig) { r.sys.happens("stop.service", "inactive") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newIsolationRig(t)
+			r.start()
+			r.launch()
+			r.stop()
+			safe := make(chan struct{})
+			r.run(newIsolation(r.opts, sync.OnceFunc(func() { close(safe) })))
+			ended := func() bool {
+				select {
+				case <-safe:
+					return true
+				default:
+					return false
+				}
+			}
+			r.idleNow()
+			if ended() {
+				t.Fatal("it ends while its unit runs")
+			}
+			tt.what(r)
+			r.until("ends", ended)
+		})
+	}
+	t.Run("nothing is there", func(t *testing.T) {
+		r := newIsolationRig(t)
+		if err := Isolate(t.Context(), r.opts); err != nil {
+			t.Error(err)
+		}
+	})
+}

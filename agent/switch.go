@@ -21,8 +21,22 @@ type Switch interface {
 const disarmTime = 5 * time.Second
 
 // Isolate is what the dead man's switch starts: a Guard in a process of its own. It
-// ends with ctx, which fleetd sees to as soon as it has the lease again.
-func Isolate(ctx context.Context, opts Options) error { return Guard(ctx, opts) }
+// ends when none of its units runs any more, for nobody is there to start one; or
+// with ctx, which fleetd sees to as soon as it has the lease again. It must end by
+// itself: a host that is shut down would wait for it.
+func Isolate(ctx context.Context, opts Options) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	return newIsolation(opts, end).Run(ctx)
+}
+
+// newIsolation makes a guard that says when none of its units runs any more, again
+// and again.
+func newIsolation(opts Options, safe func()) *Agent {
+	a := newGuard(opts)
+	a.safe = safe
+	return a
+}
 
 // arm puts the switch off when the lease was renewed.
 func (a *Agent) arm(now time.Time) {

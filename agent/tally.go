@@ -81,6 +81,16 @@ func (c *core) anyStopsCutOff() bool {
 	return c.tally.stopsCutOff > 0
 }
 
+// noneOutlives reports whether all such units are stopped, as far as systemd says.
+func (c *core) noneOutlives() bool {
+	for _, h := range c.units {
+		if h.rec != nil && h.rec.StopsCutOff && (!h.seen || !down(h.state)) {
+			return false
+		}
+	}
+	return true
+}
+
 // time keeps which units wait for their time, and gives when a unit's is.
 func (c *core) time(h *held) time.Time {
 	wake := earlier(earlier(h.retry, h.proof), h.words.wake())

@@ -19,6 +19,8 @@ import (
 const (
 	// notifySocket is where the system's systemd takes notifications.
 	notifySocket = "/run/systemd/notify"
+	// killEvery is how often the program is killed that keeps the switch from ending.
+	killEvery = 100 * time.Millisecond
 	// warning is a level of syslog's.
 	warning = int32(4)
 )
@@ -138,16 +140,30 @@ func (s *Switch) sign(in time.Duration) error {
 	return nil
 }
 
-// end stops the service, whatever of it there is.
+// end stops the service, whatever of it there is. The sleeper dies of that; the
+// program comes after it, sees that nobody is dead, and ends. One that has reason to
+// run doesn't: to systemd it is the end of a stop, which a stop waits for. It may
+// begin at any moment, so it is killed for as long as the stop isn't over.
 func (s *Switch) end(ctx context.Context) error {
 	job, err := s.client.Stop(ctx, s.name)
 	if err != nil {
 		return err
 	}
-	// The program counts as the end of a stop, which systemd would wait for.
-	if err := s.client.Kill(ctx, s.name); err != nil {
-		return err
+	again := time.NewTicker(killEvery)
+	defer again.Stop()
+	for {
+		select {
+		case _, ok := <-job:
+			if !ok {
+				return ErrDisconnected
+			}
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-again.C:
+		}
+		if err := s.client.Kill(ctx, s.name); err != nil {
+			return err
+		}
 	}
-	_, err = waitFor(ctx, job)
-	return err
 }
