@@ -30,7 +30,8 @@ after a yes changes that: into an empty cluster or a running one. A unit whose t
 desired state are the same is not touched; one whose text changes is restarted where it
 runs. What the file doesn't have stays, unless --prune. - stands for standard input.
 
-Nothing is changed before the whole file was checked, and nothing without a terminal to
+Nothing is changed before the whole file was checked (one that was cut off, by its last
+line, is refused), and nothing without a terminal to
 ask on, unless --yes. If something fails half-way, what was done and what was not is
 said; the same command again does the rest. It doesn't wait for units to start:
 'fleetctl list-units' shows how they come up.`,

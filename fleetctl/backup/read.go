@@ -83,7 +83,7 @@ func (r *reader) document(text []byte) {
 		return
 	}
 	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		r.problem(more.Line, "restore one file after the other", "a second document begins")
+		r.problem(more.Line, "restore one file after the other; what is added belongs before the line "+lastLine, "a second document begins")
 		return
 	}
 	top := doc.Content[0]
@@ -117,7 +117,20 @@ func (r *reader) document(text []byte) {
 			r.problem(0, whole, "it has no %s", needed)
 		}
 	}
+	r.ending()
 	r.repeated()
+}
+
+// ending sees to it that the file is there to its end.
+func (r *reader) ending() {
+	last := len(r.lines) - 1
+	for last > 0 && len(bytes.TrimSpace(r.lines[last])) == 0 {
+		last--
+	}
+	if string(bytes.TrimRight(r.lines[last], " \t\r")) != lastLine {
+		r.problem(last+1, "get a whole copy of it; if you know that nothing is missing, add that line",
+			"the file was cut off: its last line should be %s", lastLine)
+	}
 }
 
 // format reports whether this code can read the file.

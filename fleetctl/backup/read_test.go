@@ -61,7 +61,13 @@ units:
     [Service]
     ExecStart=/bin/web \
         --port 80  
+...
 `
+
+// before adds to the end of a backup.
+func before(text, more string) string {
+	return strings.TrimSuffix(text, lastLine+"\n") + more + lastLine + "\n"
+}
 
 func TestExample(t *testing.T) {
 	if diff := cmp.Diff(exampleText, string(example.YAML())); diff != "" {
@@ -104,8 +110,10 @@ func TestRefused(t *testing.T) {
 		"no format":                    {edit("format: \"1.0.0\"\n", ""), "f:4: this is no backup: it has no format: " + whole},
 		"format is rubbish":            {edit(`format: "1.0.0"`, `format: "one"`), `f:4: format "one" is no version: write 1.0.0`},
 		"format of later":              {edit(`format: "1.0.0"`, `format: "2.1.0"`), "f:4: the file is of format 2.1.0, this fleetctl reads 1.x: use the fleetctl of the fleet version that the file names"},
-		"two documents":                {exampleText + "---\na: b\n", "f:38: a second document begins: restore one file after the other"},
+		"two documents":                {exampleText + "---\na: b\n", "f:39: a second document begins: restore one file after the other; what is added belongs before the line ..."},
 		"cut off":                      {exampleText[:strings.Index(exampleText, "units:")], "f: it has no units: " + whole},
+		"cut off between units":        {exampleText[:strings.Index(exampleText, "- name: web@1")], "f:30: the file was cut off: its last line should be ...: get a whole copy of it; if you know that nothing is missing, add that line"},
+		"cut off in a unit's text":     {strings.TrimSuffix(exampleText, "80  \n...\n"), "f:37: the file was cut off: its last line should be ...: "},
 		"cut off in a unit":            {exampleText[:strings.Index(exampleText, "  text: |\n")], "f:31: the unit has no text: " + whole},
 		"units is nothing":             {edit("units:\n", "units:\nx:\n"), "f:18: this is no list: write [] if it is empty\nf:19: unknown field x: take it out"},
 		"a field twice":                {edit("cluster: \"4c1d\"\n", "cluster: a\ncluster: b\n"), "f:7: cluster is there twice: leave one of them out"},
@@ -123,13 +131,13 @@ func TestRefused(t *testing.T) {
 		"metadata of numbers":          {edit(`"disk": "ssd"`, `disk: 5`), "f:12: this is no string: write a string, in quotes if it could be anything else"},
 		"metadata as a list":           {edit("  metadata:\n    \"disk\": \"ssd\"\n    \"region\": \"eu\"", "  metadata: [a]"), "f:11: this is no list of fields: write it as fleetctl backup does"},
 		"a text of numbers":            {edit("text: |2-\n\n    [Service]\n    ExecStart=/bin/web", "text: 5"), "f:27: this is no string: write a string, in quotes if it could be anything else"},
-		"a text as an alias":           {edit("text: |2-\n\n    [Service]\n    ExecStart=/bin/web\n", "text: &a |\n    [Service]\n    ExecStart=/bin/web\n") + "- name: c.service\n  target: loaded\n  text: *a\n", "f:39: this is no string: write a string, in quotes if it could be anything else"},
+		"a text as an alias":           {before(edit("text: |2-\n\n    [Service]\n    ExecStart=/bin/web\n", "text: &a |\n    [Service]\n    ExecStart=/bin/web\n"), "- name: c.service\n  target: loaded\n  text: *a\n"), "f:39: this is no string: write a string, in quotes if it could be anything else"},
 		"broken base64":                {edit("text: |2-\n\n    [Service]\n    ExecStart=/bin/web", "text: !!binary =="), "f:27: this is no base64: write plain text"},
 		"in a literal text":            {edit("    # The site.\n", "    # The site.\n    rubbish\n"), `f:35: web@1.service: "rubbish" stands before the first section: begin the file with a section header such as [Unit]`},
 		"in a text in quotes":          {edit(`    \ Where=/srv/a-b\r\n"`, `    [X-Fleet]\r\n\`+"\n"+`    Nonsense=1"`), "f:25: srv-a\\x2db.mount: [X-Fleet] Nonsense: unknown option: "},
 		"in a text on a line":          {edit("text: |2-\n\n    [Service]\n    ExecStart=/bin/web", `text: "\nrubbish"`), `f:25: web@.service: "rubbish" stands before`},
 		"no time":                      {edit(`taken: "2026-11-21T22:00:00Z"`, `taken: yesterday`), `f:8: "yesterday" is no time: write a time such as 2026-11-21T22:00:00Z`},
-		"several at a time":            {edit("target: loaded", "target: started") + "- {}\n", "f:20: \"started\" is no state"},
+		"several at a time":            {before(edit("target: loaded", "target: started"), "- {}\n"), "f:20: \"started\" is no state"},
 		"machines are missing":         {edit("machines:\n", "machine:\n"), "f: it has no machines: " + whole + "\nf:9: unknown field machine: did you mean machines?"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,7 +162,8 @@ func TestRefused(t *testing.T) {
 // named.
 func TestLaterMinorVersion(t *testing.T) {
 	text := strings.Replace(exampleText, `format: "1.0.0"`, `format: "1.9.3"`, 1)
-	text = strings.Replace(text, "  target: loaded\n", "  target: loaded\n  priority: 5\n", 1) + "replicas: {}\n"
+	text = strings.Replace(text, "  target: loaded\n", "  target: loaded\n  priority: 5\n", 1)
+	text = before(text, "replicas: {}\n")
 	got, warnings, err := Read([]byte(text))
 	if err != nil || len(got.Units) != 3 {
 		t.Fatalf("%v, %v", got, err)
@@ -168,7 +177,7 @@ func TestLaterMinorVersion(t *testing.T) {
 
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(exampleText))
-	f.Add([]byte("format: 1.0.0\nmachines: []\nunits: [{name: a.service, target: loaded, text: !!binary AA==}]"))
+	f.Add([]byte("format: 1.0.0\nmachines: []\nunits: [{name: a.service, target: loaded, text: !!binary AA==}]\n...\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		file, _, err := Read(text)
 		if err != nil {

@@ -17,6 +17,10 @@ const intro = `# A backup of a fleet cluster: units, what is wanted of them, and
 # change. The units' texts are whole, with whatever secrets they have in them.
 `
 
+// lastLine ends the file, as it ends any document of YAML: one that was cut off, at
+// whatever byte, must not be taken for a state with fewer units.
+const lastLine = "..."
+
 // YAML writes the backup, machines by id and units by name. Two backups of one
 // state differ in the line "taken" only.
 func (f *File) YAML() []byte {
@@ -31,6 +35,7 @@ func (f *File) YAML() []byte {
 	writeList(&b, f.Machines, func(m, n Machine) int { return strings.Compare(m.ID, n.ID) }, writeMachine)
 	b.WriteString("units:")
 	writeList(&b, f.Units, func(u, v Unit) int { return strings.Compare(string(u.Name), string(v.Name)) }, writeUnit)
+	b.WriteString(lastLine + "\n")
 	return b.Bytes()
 }
 
