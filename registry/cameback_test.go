@@ -49,3 +49,19 @@ func TestUnitsOfAMachineThatCameBackAreNotGivenAway(t *testing.T) {
 		})
 	}
 }
+
+// What nobody can read is no machine, as long as it stays that: it would keep the units
+// of one that is gone from all others.
+func TestUnitsOfAnUnreadableMachineAreGivenAway(t *testing.T) {
+	r, s := fresh(t)
+	l := leading(t, r)
+	key := record.Key{Machine: "m", Unit: "a.service"}
+	s.Put(t, r.keys.machine("m"), "{")
+	f := follow(t, r.Follow)
+	f.wait(t, "the snapshot", func(*record.View) bool { return true })
+	ok(t, l.Commit(t.Context(), []Write{l.TakeFromAway(key, s.Revision(t))}))
+	s.Put(t, r.keys.machine("m"), encode(machine.Machine{ID: "m"}))
+	if err := l.Commit(t.Context(), []Write{l.TakeFromAway(key, s.Revision(t))}); !errors.Is(err, ErrCameBack) {
+		t.Errorf("got %v, want ErrCameBack", err)
+	}
+}

@@ -50,7 +50,9 @@ func (r *Registry) conditions(w Write) []clientv3.Cmp {
 	}
 	var all []clientv3.Cmp
 	for _, id := range w.away {
-		all = append(all, clientv3.Compare(clientv3.CreateRevision(r.keys.machine(id)), "=", 0))
+		// Whoever lives puts what nobody can read right at once.
+		key := r.keys.machine(id)
+		all = append(all, clientv3.Compare(clientv3.ModRevision(key), "=", r.rubbish(key)))
 	}
 	return all
 }

@@ -218,9 +218,9 @@ func (p *Presence) missing(u Update) (found bool, acknowledged []unit.Name) {
 			p.seekLease()
 		}
 	}
-	if p.r.leaseOf(p.machine.ID) != p.lease {
-		// Overwritten by hand, which took the key off its lease: it would
-		// outlive this host. Or just a lease that was replaced: no harm.
+	if p.r.leaseOf(p.machine.ID) != p.lease || p.r.rubbish(p.r.keys.machine(p.machine.ID)) != 0 {
+		// Overwritten by hand, which took the key off its lease, most often: it
+		// would outlive this host. Or just a lease that was replaced: no harm.
 		p.presenceDirty()
 		found = true
 	}

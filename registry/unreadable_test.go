@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // What another program has put over a sound value is named, counted and skipped:
@@ -206,6 +207,24 @@ func TestJoinOverAPresenceThatSomebodyHasWritten(t *testing.T) {
 		}
 		ok(t, p.Leave(t.Context()))
 	}
+}
+
+// Nor when it is overwritten so that it stays on the host's lease.
+func TestPresenceIsPutRightOnItsLease(t *testing.T) {
+	r, s := fresh(t)
+	p := must(r.Join(t.Context(), host("m", "b"), ttl))(t)
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	defer func() { end(); <-ended }()
+	key := r.keys.machine("m")
+	if _, err := s.Client(t).Put(t.Context(), key, "{", clientv3.WithIgnoreLease()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is put right", func() bool {
+		e, there := s.Get(t, key)
+		return there && e.Value == encode(p.Machine())
+	})
 }
 
 // A leader that doesn't know what a unit was restores it from what its machine says
