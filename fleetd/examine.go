@@ -11,10 +11,10 @@ import (
 // examine is what fleetctl doctor asks for.
 func (n *node) examine(ctx context.Context) api.Diagnosis {
 	n.mu.Lock()
-	cfg, presence, ag := *n.cfg, n.presence, n.agent
+	cfg, presence, ag, watchdog := *n.cfg, n.presence, n.agent, n.supervisor.watchdog
 	n.mu.Unlock()
 	h := doctor.Host{
-		Etcd: n.registry, Systemd: n.systemd, Known: n.known(), TTL: cfg.AgentTTL, Watchdog: n.supervisor.watchdog,
+		Etcd: n.registry, Systemd: n.systemd, Known: n.known(), TTL: cfg.AgentTTL, Watchdog: watchdog,
 		Phase: n.status(), Now: time.Now,
 		// As the packages have it; where there is no etcd, there is no such directory.
 		Dirs: []string{cfg.UnitsDirectory, "/", "/var/lib/etcd2", "/var/lib/etcd"},

@@ -56,7 +56,7 @@ type node struct {
 	listeners  []net.Listener
 	server     *server.Server
 	engine     *engine.Engine // nil: disabled
-	supervisor supervisor
+	supervisor supervisor     // but for its patience: mu guards it, once the API answers
 
 	applying sync.Mutex // so that no configuration overtakes a newer one
 

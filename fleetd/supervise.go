@@ -96,7 +96,10 @@ func (n *node) supervised(stop, ctx context.Context) error {
 		return err
 	}
 	n.supervisor.notify(daemon.SdNotifyReady)
-	n.supervisor = n.supervisor.inTime(n.cfg.AgentTTL, n.log)
+	patient := n.supervisor.inTime(n.cfg.AgentTTL, n.log)
+	n.mu.Lock()
+	n.supervisor = patient
+	n.mu.Unlock()
 	ticks := time.NewTicker(tellEvery)
 	defer ticks.Stop()
 	stopped := stop.Done()
