@@ -126,7 +126,7 @@ func TestUnreachable(t *testing.T) {
 	for endpoint, words := range map[string][]string{
 		"unix://" + dir + "/none":   {"fleetd isn't running there", "systemctl start fleet", "--endpoint", "fleetd dev"},
 		"unix://" + dir + "/dead":   {"fleetd isn't running there"},
-		"unix://" + dir + "/silent": {"no answer in time", "--request-timeout"},
+		"unix://" + dir + "/silent": {"no answer in time", "systemctl status fleet", "--request-timeout"},
 		"http://127.0.0.1:1":        {"nothing listens there", "127.0.0.1:1"},
 	} {
 		limit := time.Minute // that nothing but the silent one comes near

@@ -65,10 +65,15 @@ func (c *Client) dialSocket(ctx context.Context, path string) (net.Conn, error) 
 
 // explain turns a failed connection into what a person can act upon.
 func (c *Client) explain(ctx context.Context, err error) error {
+	socket := strings.HasPrefix(c.opts.Endpoint, "unix://")
 	if cause := context.Cause(ctx); errors.Is(cause, errTimeout) {
+		remedy := "Is the host up?"
+		if socket && c.opts.Via == "" { // systemd listens, whether fleetd comes up or not
+			remedy = "fleetd does not come up there, or hangs: systemctl status fleet, fleetctl doctor."
+		}
 		return &UnreachableError{
 			Endpoint: c.opts.Endpoint, Via: c.opts.Via, Err: fmt.Errorf("%w (%s)", errTimeout, c.opts.Timeout),
-			Remedy: "Is the host up? A longer time: --request-timeout SECONDS.",
+			Remedy: remedy + " A longer time: --request-timeout SECONDS.",
 		}
 	} else if cause != nil {
 		return cause
@@ -78,7 +83,6 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		err = u.Err
 	}
 	e := &UnreachableError{Endpoint: c.opts.Endpoint, Via: c.opts.Via, Err: err}
-	socket := strings.HasPrefix(c.opts.Endpoint, "unix://")
 	switch {
 	case socket && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
 		e.Err = errors.New("fleetd isn't running there")

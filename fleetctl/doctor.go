@@ -5,11 +5,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/fleet-project/fleet/api"
 	"github.com/fleet-project/fleet/fleetctl/ssh"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 // lastWords is how many lines of a service's log are shown where it doesn't run.
@@ -34,7 +39,9 @@ fleetd itself doesn't run, it shows what systemd and the log say of it. It chang
 nothing.
 
 What is not fine is printed, with what to do; --all prints the rest as well. With
-machines (by the beginning of the id, address or name) it is run on those, by SSH.
+machines (by the beginning of the id, address or name) it is run on those, by SSH,
+and by sudo unless as root; a host that is not in the cluster by now, by its name or
+address.
 --output json or yaml prints an array with an object for each host: machineID,
 hostname, version, and findings: check, subject, level (ok, warning or error),
 found, remedy.`,
@@ -68,7 +75,11 @@ func (c *cli) doctor(ctx context.Context, machines []string, opts doctorOptions)
 		d, err := client.Doctor(ctx)
 		if err != nil {
 			if errors.As(err, new(*api.UnreachableError)) {
-				c.firstAid(ctx)
+				to := c.stdout
+				if opts.output != "" { // which is for programs
+					to = c.stderr
+				}
+				c.firstAid(ctx, to)
 			}
 			return err
 		}
@@ -101,21 +112,30 @@ func (c *cli) doctor(ctx context.Context, machines []string, opts doctorOptions)
 	return nil
 }
 
-// doctorOn runs this command on a machine.
+// doctorOn runs this command on a machine. One that needs it most is not in the
+// cluster any more, or nobody can tell: it is reached by what it was called.
 func (c *cli) doctorOn(ctx context.Context, name string, port int) ([]api.Diagnosis, error) {
 	found, err := c.findMachines(ctx, name)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(found) == 0:
-		return nil, failf("there is no such machine in the cluster")
-	case len(found) > 1:
+	if len(found) > 1 {
 		return nil, failf("%d machines match: give more of the machine's id", len(found))
 	}
+	unknown := err
+	if err == nil && len(found) == 0 {
+		unknown = failf("there is no such machine in the cluster")
+	}
+	on := onHost{machine: api.Machine{PrimaryIP: name}, sshPort: port, sudo: c.flags.sshUser != "root"}
+	if unknown == nil {
+		on.machine = found[0]
+	}
+	if c.isLocal(on.machine.ID) {
+		on.sudo = os.Geteuid() != 0
+	}
 	var out, complaint bytes.Buffer
-	code, err := c.runOn(ctx, onHost{machine: found[0], sshPort: port, sudo: true},
-		[]string{"fleetctl", "doctor", "--output", "json"}, ssh.Streams{Stdout: &out, Stderr: &complaint})
-	if err != nil {
+	code, err := c.runOn(ctx, on, []string{"fleetctl", "doctor", "--output", "json"}, ssh.Streams{Stdout: &out, Stderr: &complaint})
+	switch {
+	case err != nil && unknown != nil:
+		return nil, failf("%v; and by that name: %v", unknown, err)
+	case err != nil:
 		return nil, err
 	}
 	var d []api.Diagnosis
@@ -159,9 +179,10 @@ func (c *cli) diagnosed(all []api.Diagnosis, fine bool) error {
 
 // firstAid shows what systemd and the log say of fleet where fleetd doesn't
 // answer: the reason is most often in its last words.
-func (c *cli) firstAid(ctx context.Context) {
-	if c.flags.tunnel != "" || !strings.HasPrefix(c.flags.endpoint, "unix://") {
-		return // it is another host's
+func (c *cli) firstAid(ctx context.Context, to io.Writer) {
+	socket, local := strings.CutPrefix(c.flags.endpoint, "unix://")
+	if c.flags.tunnel != "" || !local || errors.Is(unix.Access(socket, unix.W_OK), unix.EACCES) {
+		return // it is another host's, or the user may not ask
 	}
 	for _, service := range []string{"fleet.service", "etcd2.service"} {
 		var state, words bytes.Buffer
@@ -169,13 +190,18 @@ func (c *cli) firstAid(ctx context.Context) {
 		if err != nil {
 			return // systemd doesn't run this machine
 		}
-		c.printf("%s is %s", service, strings.TrimSpace(state.String()))
+		fmt.Fprintf(to, "%s is %s\n", service, strings.TrimSpace(state.String()))
 		if strings.TrimSpace(state.String()) == "active" {
 			continue
 		}
 		argv := []string{"journalctl", "--unit", service, "--no-pager", "--quiet", "-n", lastWords, "--output", "cat"}
-		if _, err := c.runHere(ctx, argv, ssh.Streams{Stdout: &words, Stderr: &words}); err == nil && words.Len() > 0 {
-			c.printf("%s", strings.TrimRight("  "+strings.ReplaceAll(strings.TrimSpace(words.String()), "\n", "\n  "), " "))
+		// What systemd says of its starting it again and again would be all that is seen.
+		for _, from := range [][]string{{"SYSLOG_IDENTIFIER=fleetd", "SYSLOG_IDENTIFIER=(fleetd)"}, nil} {
+			if _, err := c.runHere(ctx, with(argv, from...), ssh.Streams{Stdout: &words, Stderr: &words}); err == nil && words.Len() > 0 {
+				lines := slices.Compact(strings.Split(strings.TrimSpace(words.String()), "\n"))
+				fmt.Fprintf(to, "  %s\n", strings.Join(lines, "\n  "))
+				break
+			}
 		}
 	}
 }

@@ -14,7 +14,7 @@ func (n *node) examine(ctx context.Context) api.Diagnosis {
 	cfg, presence, ag, watchdog := *n.cfg, n.presence, n.agent, n.supervisor.watchdog
 	n.mu.Unlock()
 	h := doctor.Host{
-		Etcd: n.registry, Systemd: n.systemd, Known: n.known(), TTL: cfg.AgentTTL, Watchdog: watchdog,
+		Etcd: n.registry, Systemd: n.systemd, Known: n.known(), TTL: cfg.AgentTTL, Watchdog: watchdog, Revived: watchdog + revival,
 		Phase: n.status(), Now: time.Now,
 		// As the packages have it; where there is no etcd, there is no such directory.
 		Dirs: []string{cfg.UnitsDirectory, "/", "/var/lib/etcd2", "/var/lib/etcd"},

@@ -2,6 +2,7 @@ package functional
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -228,6 +229,45 @@ func TestStatusOverSSH(t *testing.T) {
 	w.fleetctl("submit", w.file("idle.service", sleeper("")))
 	l.fails(1, []string{"Unit idle.service does not appear to be loaded."}, "status", "idle")
 	l.fails(1, []string{"Unit nix.service does not exist."}, "status", "nix")
+}
+
+// A user of the hosts has to become root there to ask; a host that has left the
+// cluster is the one that is asked most.
+func TestDoctorOverSSH(t *testing.T) {
+	w := use(t)
+	w.apiOnTCP(w.Hosts[0], w.Hosts[0].IP()+":4001")
+	core, root := w.laptop("core"), w.laptop("root")
+	core.env = append(core.env, "FLEETCTL_TUNNEL=", "FLEETCTL_ENDPOINT=http://"+w.Hosts[0].IP()+":4001")
+	ill := w.Hosts[2]
+	for name, l := range map[string]*laptop{"core": core, "root": root} {
+		all := rows(t, l.ok("doctor", "-o", "json", ill.MachineID()[:8], w.Hosts[1].IP()))
+		if len(all) != 2 || all[0]["machineID"] != ill.MachineID() || all[1]["machineID"] != w.Hosts[1].MachineID() {
+			t.Errorf("as %s: %v", name, all)
+		}
+	}
+	if out := w.run(ill, "fleetctl doctor "+ill.MachineID()); !strings.Contains(out, "errors 0") {
+		t.Errorf("of itself, without SSH:\n%s", out)
+	}
+	root.fails(1, []string{"nosuch: there is no such machine in the cluster; and by that name: ssh to nosuch"}, "doctor", "nosuch")
+
+	w.run(ill, "cp /etc/fleet/fleet.conf /root/well.conf; echo agent_ttl=soon >>/etc/fleet/fleet.conf; systemctl restart fleet || true")
+	t.Cleanup(func() {
+		// The test's own context is over.
+		if _, err := ill.Run(context.Background(), "sh", "-ec", "mv /root/well.conf /etc/fleet/fleet.conf; systemctl start fleet"); err != nil {
+			t.Error(err)
+		}
+	})
+	w.await("the host to have left the cluster", func() (bool, string) {
+		out := w.fleetctl("list-machines", "--full", "--no-legend")
+		return !strings.Contains(out, ill.MachineID()), out
+	})
+	for _, l := range []*laptop{core, root} {
+		l.fails(1, []string{ill.IP() + ": ", "fleet.service is activating", "fleet.conf:", "agent_ttl"}, "doctor", ill.IP())
+	}
+	// What it says in words stays out of what programs read.
+	if out, err := ill.Run(w.ctx, "fleetctl", "doctor", "-o", "json"); err == nil || out != "" {
+		t.Errorf("%v, and to standard output:\n%s", err, out)
+	}
 }
 
 func TestJournalOverSSH(t *testing.T) {

@@ -49,8 +49,8 @@ type Host struct {
 	// Known is the id by which the host knows its cluster; "": it has joined none.
 	Known record.ClusterID
 	// TTL of its lease (agent_ttl); Watchdog is how long systemd waits for a sign
-	// of life, 0: for ever.
-	TTL, Watchdog time.Duration
+	// of life, 0: for ever; Revived is when another fleetd has renewed the lease then.
+	TTL, Watchdog, Revived time.Duration
 	// Joined: the host is in the cluster. Renewed is when the last renewal of its
 	// lease was sent.
 	Joined  bool

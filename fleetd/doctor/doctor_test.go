@@ -60,7 +60,7 @@ func healthy(t *testing.T) (*patient, *Host) {
 		cluster: &record.Cluster{ID: "c", Schema: "1.0.0"}, leader: self().ID, machines: []machine.Machine{self()},
 	}
 	return p, &Host{
-		Etcd: p, Systemd: p, Self: self(), Known: "c", TTL: 30 * time.Second, Watchdog: 15 * time.Second,
+		Etcd: p, Systemd: p, Self: self(), Known: "c", TTL: 30 * time.Second, Watchdog: 15 * time.Second, Revived: 19 * time.Second,
 		Joined: true, Renewed: now.Add(-3 * time.Second), Phase: "joined", Dirs: []string{t.TempDir()}, Now: func() time.Time { return now },
 	}
 }
@@ -105,7 +105,7 @@ func TestTroubles(t *testing.T) {
 		"lease over": {func(_ *patient, h *Host) { h.Renewed = now.Add(-30 * time.Second) },
 			"lease", api.LevelError, "counts as lost"},
 		"watchdog too slow": {func(_ *patient, h *Host) { h.TTL = 10 * time.Second },
-			"watchdog", api.LevelWarning, "after 15s, and after 10s its host counts as lost"},
+			"watchdog", api.LevelWarning, "it takes 19s until a fleetd that hangs is replaced, and its host may count as lost after 6.7s"},
 		"systemd mute": {func(p *patient, _ *Host) { p.systemd = errors.New("timeout") },
 			"systemd", api.LevelError, "does not answer: timeout"},
 		"etcd out of reach": {func(p *patient, _ *Host) { p.endpoints, p.noMembers = []registry.Endpoint{dead}, errors.New("none") },

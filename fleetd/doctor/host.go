@@ -58,10 +58,10 @@ func (h Host) watchdog(context.Context) []api.Finding {
 	switch {
 	case h.Watchdog == 0:
 		return nil // systemd doesn't run it, or was told not to look
-	case h.Watchdog > h.TTL/2:
+	case h.Revived > h.TTL*2/3: // a third of it may have gone by
 		return []api.Finding{warning(check, subject,
-			fmt.Sprintf("systemd restarts a fleetd that hangs after %s, and after %s its host counts as lost", h.Watchdog, h.TTL),
-			fmt.Sprintf("set WatchdogSec= to less than %s (systemctl edit fleet), or raise agent_ttl", h.TTL/2))}
+			fmt.Sprintf("it takes %s until a fleetd that hangs is replaced, and its host may count as lost after %s", h.Revived.Round(time.Second), (h.TTL*2/3).Round(100*time.Millisecond)),
+			"raise agent_ttl to 12s or more, on all hosts: fleetd then sees to the rest by itself")}
 	}
 	return []api.Finding{fine(check, subject, fmt.Sprintf("a fleetd that hangs is restarted after %s", h.Watchdog))}
 }
