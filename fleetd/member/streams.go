@@ -91,12 +91,17 @@ func silent(fd int, served []int, silence time.Duration) (to string) {
 	if err != nil {
 		return ""
 	}
-	if _, port := address(local); port == 0 || slices.Contains(served, port) {
+	from, port := address(local)
+	if port == 0 || slices.Contains(served, port) {
 		return ""
 	}
 	remote, err := unix.Getpeername(fd)
 	if err != nil {
 		return ""
+	}
+	addr, port := address(remote)
+	if addr.Addr() == from.Addr() && slices.Contains(served, port) {
+		return "" // this process itself: its JSON gateway, in which somebody may wait
 	}
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	const established = 1 // TCP_ESTABLISHED
@@ -106,17 +111,16 @@ func silent(fd int, served []int, silence time.Duration) (to string) {
 	if time.Duration(info.Last_data_recv)*time.Millisecond < silence || time.Duration(info.Last_data_sent)*time.Millisecond < silence {
 		return ""
 	}
-	to, _ = address(remote)
-	return to
+	return addr.String()
 }
 
 // address gives a socket's address, and its port; 0 if it isn't one of IP.
-func address(sa unix.Sockaddr) (text string, port int) {
+func address(sa unix.Sockaddr) (at netip.AddrPort, port int) {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)).String(), sa.Port
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), sa.Port
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port)).String(), sa.Port
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port)), sa.Port
 	}
-	return "", 0
+	return netip.AddrPort{}, 0
 }

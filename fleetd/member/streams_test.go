@@ -20,9 +20,9 @@ func TestEndSilent(t *testing.T) {
 	defer l.Close()
 	served := []int{l.Addr().(*net.TCPAddr).Port}
 	type pair struct{ client, server net.Conn }
-	connect := func(ask, answer int) pair {
+	connect := func(from string, ask, answer int) pair {
 		t.Helper()
-		c, err := net.Dial("tcp", l.Addr().String())
+		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,9 @@ func TestEndSilent(t *testing.T) {
 		}
 		return errors.Is(err, io.EOF)
 	}
-	stream, unanswered, sender := connect(200, 300), connect(200, 0), connect(smallRequest+1, 100)
+	const elsewhere = "127.0.0.2"
+	stream, unanswered, sender := connect(elsewhere, 200, 300), connect(elsewhere, 200, 0), connect(elsewhere, smallRequest+1, 100)
+	self := connect("127.0.0.1", 200, 300)
 	const limit = 100 * time.Millisecond
 	if got := endSilent(served, time.Hour); len(got) != 0 || ended(stream.client) {
 		t.Fatalf("before its time: ended %v", got)
@@ -73,7 +75,7 @@ func TestEndSilent(t *testing.T) {
 		want bool
 	}{
 		"the silent stream": {stream.client, true}, "one that was not answered yet": {unanswered.client, false},
-		"one that sent much": {sender.client, false}, "one that came to us": {unanswered.server, false},
+		"one that sent much": {sender.client, false}, "one to this process": {self.client, false}, "one that came to it": {self.server, false},
 	} {
 		if got := ended(c.conn); got != c.want {
 			t.Errorf("%s: ended %v", name, got)
