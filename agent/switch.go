@@ -21,9 +21,10 @@ type Switch interface {
 const disarmTime = 5 * time.Second
 
 // Isolate is what the dead man's switch starts: a Guard in a process of its own. It
-// ends when none of its units runs any more, for nobody is there to start one; or
-// with ctx, which fleetd sees to as soon as it has the lease again. It must end by
-// itself: a host that is shut down would wait for it.
+// ends when none of its units runs any more and what they may have left behind is
+// killed, for nobody is there to start one; or with ctx, which fleetd sees to as soon
+// as it has the lease again. It must end by itself: a host that is shut down would wait
+// for it.
 func Isolate(ctx context.Context, opts Options) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()

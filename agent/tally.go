@@ -81,10 +81,11 @@ func (c *core) anyStopsCutOff() bool {
 	return c.tally.stopsCutOff > 0
 }
 
-// noneOutlives reports whether all such units are stopped, as far as systemd says.
+// noneOutlives reports whether all such units are stopped, as far as systemd says, and
+// were killed: with KillMode=process one that is stopped may have left processes behind.
 func (c *core) noneOutlives() bool {
 	for _, h := range c.units {
-		if h.rec != nil && h.rec.StopsCutOff && (!h.seen || !down(h.state)) {
+		if h.rec != nil && h.rec.StopsCutOff && (!h.slain || !h.seen || !down(h.state)) {
 			return false
 		}
 	}
