@@ -128,3 +128,19 @@ func TestRestoreKeepsWhatWasThere(t *testing.T) {
 		}
 	}
 }
+
+// An etcd that refuses who asks works, and must not get another beside it.
+func TestNoRestoreBesideAnEtcdWithUsers(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.NewWithAuth(t, prefix)
+	for name, user := range map[string][2]string{"nobody": {}, "one who may not read": {"fleet", "secret"}, "a wrong password": {"root", "wrong"}} {
+		t.Run(name, func(t *testing.T) {
+			o, _ := options(t, s)
+			o.User, o.Password = user[0], user[1]
+			err := RestoreOptions{Options: o, Prefix: prefix, Now: time.Now}.refuseBeside(t.Context())
+			if err == nil || user[1] != "wrong" && !strings.Contains(err.Error(), "there would be two") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

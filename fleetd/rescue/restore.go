@@ -12,6 +12,7 @@ import (
 
 	"github.com/fleet-project/fleet/fleetd/peers"
 	"github.com/fleet-project/fleet/registry"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 	"go.etcd.io/etcd/pkg/v3/traceutil"
 	"go.etcd.io/etcd/server/v3/lease"
@@ -88,11 +89,24 @@ func (o RestoreOptions) refuseBeside(ctx context.Context) error {
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	if _, err := c.Get(ctx, "/"); err == nil {
+	if _, err := c.Get(ctx, "/"); works(err) {
 		return fmt.Errorf("etcd works (at one of %s): restored beside it, there would be two. To replace a member that is lost: fleetd etcd replace. "+
 			"If all of it shall become as it was, stop etcd2 on all hosts first", strings.Join(slices.Compact(urls), ", "))
 	}
 	return nil
+}
+
+// works reports whether an etcd with a majority has answered, if only to refuse who
+// asks: it looks for what others have stored before it looks at who that is.
+func works(err error) bool {
+	for _, no := range []error{
+		rpctypes.ErrUserEmpty, rpctypes.ErrPermissionDenied, rpctypes.ErrAuthFailed, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision,
+	} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return err == nil
 }
 
 // make makes the data of a member, beside what is there, and gives its directory.
@@ -206,7 +220,7 @@ func (o RestoreOptions) awaitStart(ctx context.Context) error {
 		asking, cancel := context.WithTimeout(ctx, time.Second)
 		_, err := c.Get(asking, "/")
 		cancel()
-		if err == nil {
+		if works(err) {
 			return nil
 		}
 		select {
