@@ -170,8 +170,16 @@ func (c *cli) diagnosed(all []api.Diagnosis, fine bool) error {
 		if len(todo) > 0 {
 			c.printf("\nWhat to do:")
 		}
-		for _, f := range todo {
-			c.printf("  %s, %s: %s", f.Check, f.Subject, f.Remedy)
+		for len(todo) > 0 { // what is to be done for several is said once
+			first, subjects := todo[0], ""
+			todo = slices.DeleteFunc(todo, func(f api.Finding) bool {
+				same := f.Check == first.Check && f.Remedy == first.Remedy
+				if same {
+					subjects += ", " + f.Subject
+				}
+				return same
+			})
+			c.printf("  %s%s: %s", first.Check, subjects, first.Remedy)
 		}
 	}
 	return nil
