@@ -3,7 +3,7 @@
 //
 // The decisions are in a pure core without clock, I/O or goroutines (core.go,
 // decide.go, lastwords.go, publish.go): what is known goes in, actions and
-// states to publish come out. A loop around it (agent.go) owns the core and does what it says,
+// states to publish come out. A loop around it (loop.go) owns the core and does what it says,
 // one operation per unit at a time. What would have the loop wait is left to a
 // driver (driver.go): goroutines, or in a simulation its one own (stepper.go).
 //
