@@ -25,6 +25,9 @@ func (h Host) cluster(ctx context.Context) []api.Finding {
 	if err := h.Etcd.CheckCluster(found, h.Known); errors.As(err, &trouble) {
 		return []api.Finding{failure(check, "its key", trouble.Msg, trouble.Remedy)}
 	}
+	if err := h.Etcd.CheckWriter(found); errors.As(err, &trouble) {
+		return []api.Finding{warning(check, string(found.ID), trouble.Msg, trouble.Remedy)}
+	}
 	return []api.Finding{fine(check, string(found.ID), "schema "+found.Schema)}
 }
 

@@ -31,6 +31,7 @@ type Etcd interface {
 	Health() error
 	Cluster(ctx context.Context) (*record.Cluster, error)
 	CheckCluster(found *record.Cluster, known record.ClusterID) error
+	CheckWriter(found *record.Cluster) error
 	Leader(ctx context.Context) (machine.ID, error)
 	Machines(ctx context.Context) (all []machine.Machine, endless []machine.ID, err error)
 }

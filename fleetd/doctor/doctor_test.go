@@ -25,6 +25,7 @@ type patient struct {
 	ahead     time.Duration
 	cluster   *record.Cluster
 	trouble   error
+	older     error
 	leader    machine.ID
 	leaderErr error
 	machines  []machine.Machine
@@ -40,6 +41,7 @@ func (p *patient) ClockOf(context.Context, string) (time.Duration, error) { retu
 func (p *patient) Health() error                                          { return nil }
 func (p *patient) Cluster(context.Context) (*record.Cluster, error)       { return p.cluster, p.noMembers }
 func (p *patient) CheckCluster(*record.Cluster, record.ClusterID) error   { return p.trouble }
+func (p *patient) CheckWriter(*record.Cluster) error                      { return p.older }
 func (p *patient) Leader(context.Context) (machine.ID, error)             { return p.leader, p.leaderErr }
 func (p *patient) Machines(context.Context) ([]machine.Machine, []machine.ID, error) {
 	return p.machines, p.endless, p.leaderErr
@@ -145,6 +147,10 @@ func TestTroubles(t *testing.T) {
 			p.trouble = &registry.ClusterError{Msg: "it is gone", Remedy: "etcdctl put"}
 		},
 			"cluster", api.LevelError, "it is gone"},
+		"older than the cluster": {func(p *patient, _ *Host) {
+			p.older = &registry.ClusterError{Msg: "it neither leads nor takes changes", Remedy: "upgrade"}
+		},
+			"cluster", api.LevelWarning, "neither leads nor takes changes"},
 		"nobody leads": {func(p *patient, _ *Host) { p.leader = "" },
 			"leader", api.LevelError, "nobody leads"},
 		"cloned": {func(p *patient, _ *Host) {
