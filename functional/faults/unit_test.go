@@ -174,7 +174,12 @@ func slowStopMoved(s *scene) {
 		return out == "deactivating", out
 	})
 	leads := s.leader()
-	s.run(leads, "kill -KILL "+s.fleetd(leads))
+	killed := s.fleetd(leads)
+	s.run(leads, "kill -KILL "+killed)
+	s.await("another fleetd", func() (bool, string) { // until systemd has noticed, the dead one's status is shown
+		pid := s.fleetd(leads)
+		return pid != killed && pid != "0", pid
+	})
 	fit("1")
 	s.awaitLives("slow@1.service", 2)
 	a := s.account()
