@@ -25,7 +25,7 @@ func (h Host) fleetd(context.Context) []api.Finding {
 	switch {
 	case !h.Joined:
 		return []api.Finding{failure(check, h.Self.Hostname, "has not joined the cluster: "+h.Phase,
-			"see the findings on etcd below, and: journalctl -u fleet -n 50")}
+			"see the findings below, and: journalctl -u fleet -n 50")}
 	case h.Suspended != nil:
 		return []api.Finding{failure(check, h.Self.Hostname, "keeps everything as it is and changes nothing: "+h.Suspended.Error(),
 			"see the findings on etcd and on the cluster below")}

@@ -134,7 +134,10 @@ func (o RestoreOptions) make() (made string, err error) {
 		InitialClusterToken: fmt.Sprintf("restored-%d", o.Now().UnixNano()),
 		OutputDataDir:       dir, RevisionBump: beyond, MarkCompacted: true,
 	})
-	if err != nil {
+	switch {
+	case err != nil && strings.Contains(err.Error(), "hash"), err != nil && strings.Contains(err.Error(), "sha256"):
+		return "", fmt.Errorf("%s was cut off or damaged, or is no snapshot: get a whole copy, or take an earlier one (%w)", o.File, err)
+	case err != nil:
 		return "", fmt.Errorf("%s: %w", o.File, err)
 	}
 	return dir, holdBack(filepath.Join(dir, "member", "snap", "db"), o.Prefix)

@@ -14,7 +14,7 @@ import (
 // has, which every write that was acknowledged until then has reached if it is well.
 func Snapshot(ctx context.Context, o Options, file string) error {
 	if _, err := os.Stat(file); err == nil {
-		return fmt.Errorf("%s exists already", file)
+		return fmt.Errorf("%s exists already: give each snapshot a name of its own", file)
 	}
 	var failed []error
 	for _, url := range o.endpoints() {
