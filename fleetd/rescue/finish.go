@@ -44,6 +44,9 @@ func Finish(ctx context.Context, o FinishOptions) error {
 		case errors.Is(err, registry.ErrNotRestoring):
 			return err
 		case err == nil:
+			if err := o.check(held); err != nil {
+				return err
+			}
 			missing := o.missing(held, view)
 			text := "waiting for " + strings.Join(slices.Sorted(maps.Values(missing)), ", ") +
 				": each needs etcd (on its host: fleetd etcd replace --add) and fleetd; one that won't come back: --without ID"
@@ -69,10 +72,27 @@ func Finish(ctx context.Context, o FinishOptions) error {
 	}
 }
 
+// check refuses what gives up another machine than one that was meant: its units would
+// run twice if it is alive.
+func (o FinishOptions) check(held *registry.Restored) error {
+	for _, w := range o.Without {
+		var meant []string
+		for _, id := range slices.Sorted(maps.Keys(held.Machines)) {
+			if w != "" && strings.HasPrefix(string(id), w) {
+				meant = append(meant, fmt.Sprintf("%s (%s)", held.Machines[id], id))
+			}
+		}
+		if len(meant) != 1 {
+			return fmt.Errorf("--without %s: it must begin the id of one machine of the backup, not of %d: %s", w, len(meant), strings.Join(meant, ", "))
+		}
+	}
+	return nil
+}
+
 func (o FinishOptions) missing(held *registry.Restored, view *record.View) map[machine.ID]string {
 	missing := held.Missing(view)
 	maps.DeleteFunc(missing, func(id machine.ID, _ string) bool {
-		return slices.ContainsFunc(o.Without, func(w string) bool { return w != "" && strings.HasPrefix(string(id), w) })
+		return slices.ContainsFunc(o.Without, func(w string) bool { return strings.HasPrefix(string(id), w) })
 	})
 	return missing
 }

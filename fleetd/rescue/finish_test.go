@@ -72,3 +72,17 @@ func TestFinish(t *testing.T) {
 		})
 	}
 }
+
+// Who is given up must be told apart from all others.
+func TestFinishWithoutWhom(t *testing.T) {
+	t.Parallel()
+	for name, w := range map[string]string{"two": "m", "nobody": "x", "nothing": ""} {
+		t.Run(name, func(t *testing.T) {
+			r := &returning{held: registry.Restored{Machines: map[machine.ID]string{"m1": "n1", "m2": "n2"}}, view: record.NewView()}
+			err := Finish(t.Context(), FinishOptions{Registry: r, Without: []string{"m1", w}, Pause: time.Millisecond, Say: func(string) {}})
+			if err == nil || !strings.Contains(err.Error(), "--without "+w+":") || r.finished != nil {
+				t.Errorf("finished: %v, %v", r.finished, err)
+			}
+		})
+	}
+}
