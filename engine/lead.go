@@ -37,9 +37,11 @@ type leader struct {
 	// doubtful are the machines whose keys vanished while their leases lived,
 	// and whether that was said.
 	doubtful map[machine.ID]bool
-	// schemas are what the machines that are present speak.
-	schemas map[machine.ID]string
-	rev     int64
+	// schemas are what the machines that are present speak, and schemasNew tells that
+	// they, or the cluster's, are not what they were when they were compared last.
+	schemas    map[machine.ID]string
+	schemasNew bool
+	rev        int64
 	// settled is the revision at which nothing was left to do, 0 if something
 	// was: a snapshot at that revision must give nothing to do either.
 	settled int64
@@ -179,7 +181,7 @@ func (l *leader) restart(snapshot []record.Change) (lost []record.Change) {
 	l.tombstones = map[unit.Name]record.Unit{}
 	l.doubtful = map[machine.ID]bool{}
 	l.present = map[machine.ID]bool{}
-	l.schemas = map[machine.ID]string{}
+	l.schemas, l.schemasNew = map[machine.ID]string{}, true
 	needed := map[machine.ID]bool{}
 	for _, c := range snapshot {
 		switch c := c.(type) {
@@ -242,11 +244,12 @@ func (l *leader) step(ctx context.Context, changes []record.Change) (wait time.D
 // raiseSchema has the cluster store its state in the latest version that every
 // machine speaks. One that may yet be there speaks nobody knows what.
 func (l *leader) raiseSchema(ctx context.Context) error {
-	if len(l.doubtful) > 0 {
+	if !l.schemasNew || len(l.doubtful) > 0 {
 		return nil
 	}
 	to := l.opts.Registry.SchemaToRaise(l.cluster.Schema, maps.Values(l.schemas))
 	if to == "" {
+		l.schemasNew = false
 		return nil
 	}
 	raised, err := l.lead.RaiseSchema(ctx, *l.cluster, to, l.rev)
@@ -290,7 +293,7 @@ func (l *leader) screen(ctx context.Context, changes []record.Change) []record.C
 	for _, c := range changes {
 		switch m := c.(type) {
 		case record.ClusterChange:
-			l.cluster = m.New
+			l.cluster, l.schemasNew = m.New, true
 		case record.UnitChange:
 			if m.New != nil && m.New.Target == unit.TargetDestroyed {
 				l.tombstones[m.Name] = *m.New
@@ -308,7 +311,7 @@ func (l *leader) screen(ctx context.Context, changes []record.Change) []record.C
 			}
 			delete(l.doubtful, m.ID)
 			l.present[m.ID], l.seen[m.ID] = true, true
-			l.schemas[m.ID] = m.New.Schema
+			l.schemas[m.ID], l.schemasNew = m.New.Schema, true
 		}
 		out = append(out, c)
 	}
@@ -336,6 +339,7 @@ func (l *leader) gone(ctx context.Context, id machine.ID) bool {
 func (l *leader) lost(id machine.ID) record.Change {
 	l.metrics.lost.Inc()
 	delete(l.schemas, id)
+	l.schemasNew = true
 	if delete(l.present, id); len(l.present) == 0 {
 		clear(l.seen)
 	}

@@ -123,7 +123,7 @@ func (j *judge) look() {
 		return
 	}
 	upTo := j.w.store.Revision()
-	u, err := j.feed.Take(j.w.store.Told(j.rev, upTo, j.feed.Wants))
+	u, err := j.feed.Take(j.w.store.Told(j.rev, j.feed.Wants))
 	if err != nil { // compacted meanwhile
 		if u, err = j.feed.Snapshot(j.w.direct()); err != nil {
 			panic(err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fleet-project/fleet/registry"
+	"github.com/fleet-project/fleet/registry/etcdmodel"
 )
 
 // link is one host's way to etcd, and what is wrong with it.
@@ -96,7 +97,8 @@ type following struct {
 	process *process
 	keys    []string // watched: single ones, and prefixes
 	wants   func(key string, deleted bool) bool
-	arrived int64 // up to this revision, events have come
+	untold  []etcdmodel.Event // that it wants and has not taken, in order
+	arrived int64             // up to this revision, events have come
 	next    time.Time
 	more    chan struct{}
 	stopped bool
@@ -118,11 +120,13 @@ func (w *world) unwatch(f *following) {
 }
 
 // committed tells the followings of an event.
-func (w *world) committed(key string, deleted bool, rev int64) {
+func (w *world) committed(e etcdmodel.Event) {
+	key := string(e.Kv.Key)
 	tell := func(at string) {
 		for _, f := range w.watched[at] {
-			if f.wants(key, deleted) {
-				w.deliver(f, rev)
+			if f.wants(key, e.Deleted) {
+				f.untold = append(f.untold, e)
+				w.deliver(f, e.Kv.ModRevision)
 			}
 		}
 	}
@@ -151,6 +155,17 @@ func (w *world) deliver(f *following, rev int64) {
 		signal(f.more)
 		w.touch(f.process)
 	})
+}
+
+// take gives what it wants of what happened after one revision up to another.
+func (f *following) take(since, upTo int64) (events []etcdmodel.Event) {
+	for len(f.untold) > 0 && f.untold[0].Kv.ModRevision <= upTo {
+		if f.untold[0].Kv.ModRevision > since {
+			events = append(events, f.untold[0])
+		}
+		f.untold = f.untold[1:]
+	}
+	return events
 }
 
 // heal has a host's followings hear of what they have missed.
@@ -183,7 +198,7 @@ func (p *process) Follow(feed *registry.Feed, tell func(ctx context.Context, u r
 					break
 				}
 				upTo := f.arrived
-				u, err = feed.Take(w.store.Told(rev, upTo, f.wants))
+				u, err = feed.Take(w.store.Tell(rev, f.take(rev, upTo)))
 				rev = upTo
 			}
 			if err != nil {

@@ -22,7 +22,6 @@ func (j *judge) rests() bool {
 
 // rest judges what has become of the cluster when all has been well for long.
 func (j *judge) rest() {
-	j.plannerRests()
 	j.placed, j.there = map[unit.Name][]machine.ID{}, map[machine.ID][]unit.Name{}
 	for _, k := range sorted(j.view.Schedule) {
 		if j.view.Schedule[k].Target.Wanted() {
@@ -30,6 +29,7 @@ func (j *judge) rest() {
 			j.there[k.Machine] = append(j.there[k.Machine], k.Unit)
 		}
 	}
+	j.plannerRests()
 	for _, name := range slices.Sorted(maps.Keys(j.view.Units)) {
 		j.unitAtRest(name, j.view.Units[name])
 	}
@@ -60,7 +60,7 @@ func (j *judge) plannerRests() {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(j.view.Units)) {
-		if !j.view.Units[name].Target.Wanted() {
+		if !j.view.Units[name].Target.Wanted() || len(j.placed[name]) > 0 {
 			continue
 		}
 		if e, ok := p.Explain(name); ok && e.Fits && len(e.Placed) == 0 {

@@ -4,7 +4,9 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +19,12 @@ var (
 	seeds   = flag.String("seeds", "7", "how many seeds to run, from 1 on; or from-to")
 	tracing = flag.Bool("trace", false, "print what happened, also where nothing is wrong")
 )
+
+// TestMain has garbage be collected seldom: worlds are small, and make a lot of it.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
 
 // span reads what -seeds says.
 func span(s string) (from, to uint64, err error) {

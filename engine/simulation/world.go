@@ -85,7 +85,7 @@ func newWorld(seed uint64, p plan, tracing bool) *world {
 	w.judge = newJudge(w)
 	w.store.Committed = func(e etcdmodel.Event) {
 		w.judge.written(e)
-		w.committed(string(e.Kv.Key), e.Deleted, e.Kv.ModRevision)
+		w.committed(e)
 		if e.Deleted && e.Prev.Lease != 0 && w.store.Lives(e.Prev.Lease) {
 			w.judge.vanished(string(e.Kv.Key), e.Prev.Lease)
 		}

@@ -107,21 +107,26 @@ func (k *keepAlive) Recv() (*pb.LeaseKeepAliveResponse, error) {
 	return ask(k.client, true, k.sent, k.client.Store.renew)
 }
 
-// Told gives what a watch tells of the events after one revision up to another,
-// of keys that are wanted.
-func (s *Store) Told(since, upTo int64, wanted func(key string, deleted bool) bool) clientv3.WatchResponse {
-	events, held := s.Since(since)
-	if !held {
+// Told gives what a watch tells of all events after a revision.
+func (s *Store) Told(since int64, wanted func(key string, deleted bool) bool) clientv3.WatchResponse {
+	all, _ := s.Since(since)
+	var events []Event
+	for _, e := range all {
+		if wanted(string(e.Kv.Key), e.Deleted) {
+			events = append(events, e)
+		}
+	}
+	return s.Tell(since, events)
+}
+
+// Tell gives what a watch tells of events, all of them after a revision: that some
+// are forgotten, if they are.
+func (s *Store) Tell(since int64, events []Event) clientv3.WatchResponse {
+	if since < s.compacted {
 		return clientv3.WatchResponse{CompactRevision: s.compacted}
 	}
 	var out clientv3.WatchResponse
 	for _, e := range events {
-		if e.Kv.ModRevision > upTo {
-			break
-		}
-		if !wanted(string(e.Kv.Key), e.Deleted) {
-			continue
-		}
 		kind := mvccpb.Event_PUT
 		if e.Deleted {
 			kind = mvccpb.Event_DELETE
