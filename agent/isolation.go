@@ -47,9 +47,8 @@ func (a *Agent) updateReach(now time.Time) (next time.Time) {
 		if a.core.reach != reachable {
 			a.core.connect(reachable)
 		}
-		a.disarm()
 		a.lease.seen = time.Time{} // nobody looks meanwhile: no renewal is missed by that
-		return time.Time{}
+		return a.disarm(now)
 	}
 	ttl := a.opts.TTL
 	up := a.lease.look(now)
@@ -60,9 +59,9 @@ func (a *Agent) updateReach(now time.Time) (next time.Time) {
 	case left > stopMargin(ttl):
 		if a.core.reach == reachable && !a.lease.missed {
 			a.arm(now)
-			return earlier(end.Add(-stopMargin(ttl)), now.Add(ttl/noteEvery))
+			return earlier(end.Add(-stopMargin(ttl)), now.Add(watchEvery(ttl)))
 		}
-		a.comeBack()
+		a.comeBack(now)
 		return now.Add(watchEvery(ttl))
 	case left > killMargin(ttl):
 		a.returning = false
@@ -85,7 +84,7 @@ func (a *Agent) updateReach(now time.Time) (next time.Time) {
 // comeBack follows a time in which the lease may have ended. Meanwhile the units
 // may have been given to others: only a schedule read from now on says. And they
 // may have been stopped by the dead man's switch, which must not go on with that.
-func (a *Agent) comeBack() {
+func (a *Agent) comeBack(now time.Time) {
 	if a.opts.Registry == nil { // guarding: whoever has renewed the lease sees to the rest
 		a.core.connect(reachable)
 		a.lease.missed = false
@@ -95,12 +94,12 @@ func (a *Agent) comeBack() {
 		a.log.Warn("the lease was not renewed in time, and nobody looked: the units that say Isolation=stop may have been stopped")
 		a.core.connect(cutOff)
 	}
-	if a.returning {
+	if a.returning || now.Before(a.armAt) {
 		return
 	}
 	a.returning = true
 	a.log.Info("the lease is renewed again: reading the schedule before starting what was stopped")
-	a.endSwitch(func() {
+	a.endSwitch(now, func() {
 		a.followAnew(func() {
 			if a.returning {
 				a.returning, a.lease.missed = false, false

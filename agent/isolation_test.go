@@ -273,6 +273,31 @@ func TestSwitchThatFails(t *testing.T) {
 	}
 }
 
+// A switch that can't be ended, for D-Bus is away, is tried again in a while, not at
+// once for ever.
+func TestSwitchThatCannotBeEnded(t *testing.T) {
+	r := newIsolationRig(t)
+	dead := &fakeSwitch{clock: r.clock}
+	r.opts.Switch = dead
+	r.start()
+	r.launch()
+	fail := func(err error) (ended int) {
+		dead.mu.Lock()
+		defer dead.mu.Unlock()
+		dead.err = err
+		return dead.ended
+	}
+	before := fail(errors.New("no"))
+	r.cluster.tell(place("stop.service", record.Spec{Target: unit.TargetNone}))
+	r.until("tried again", func() bool { _, ended := dead.state(); return ended >= before+3 })
+	r.pass(3 * time.Second)
+	if _, ended := dead.state(); ended > before+30 {
+		t.Errorf("tried %d times", ended-before)
+	}
+	after := fail(nil)
+	r.until("ended", func() bool { _, ended := dead.state(); return ended > after })
+}
+
 // systemd hangs: what must be dead is killed without it.
 func TestSlain(t *testing.T) {
 	r := newIsolationRig(t)

@@ -51,6 +51,9 @@ func NewStepper(opts Options, now time.Time, beside func(op func())) (*Stepper, 
 	a := s.agent
 	a.driver = s
 	a.life, a.opLife = context.Background(), context.Background()
+	if a.opts.Registry != nil { // as Run does
+		_ = a.takeOver(a.life)
+	}
 	if err := a.restore(a.life); err != nil {
 		return nil, err
 	}

@@ -69,31 +69,37 @@ func (a *Agent) arm(now time.Time) {
 	})
 }
 
-// disarm ends the switch when there is nothing to stop any more.
-func (a *Agent) disarm() {
-	if a.opts.Switch != nil && a.armedFor != 0 && !a.switching {
-		a.endSwitch(func() {})
+// disarm ends the switch when there is nothing to stop any more. It gives the time
+// at which to try again.
+func (a *Agent) disarm(now time.Time) (next time.Time) {
+	if a.opts.Switch == nil || a.armedFor == 0 || a.switching {
+		return time.Time{}
 	}
+	if now.Before(a.armAt) {
+		return a.armAt
+	}
+	a.endSwitch(now, func() {})
+	return time.Time{}
 }
 
 // endSwitch ends the switch, and then has the loop run then. If it can't be ended
-// nothing is run, and the next look at the lease tries again.
-func (a *Agent) endSwitch(then func()) {
+// nothing is run, and a look at the lease tries again, in a while.
+func (a *Agent) endSwitch(now time.Time, then func()) {
 	if a.opts.Switch == nil {
 		then()
 		return
 	}
-	if a.switching {
+	if a.switching || now.Before(a.armAt) {
 		a.returning = false
 		return
 	}
 	a.switching = true
 	a.operate(func() {
 		err := a.takeOver(a.opLife)
-		a.post(func(time.Time) {
+		a.post(func(now time.Time) {
 			a.switching = false
 			if err != nil {
-				a.returning = false
+				a.returning, a.armAt = false, now.Add(retryAfter)
 				return
 			}
 			a.armedFor = 0
