@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"sync"
 
@@ -39,7 +40,11 @@ func (c *cli) carryOutRestore(ctx context.Context, todo []*change, say bool) err
 				c.printf("%s %s: %s", ch.Kind, ch.Name, pasts[ch.Action])
 			}
 		case !errors.Is(err, errNotTried):
-			c.errorf("%s %s: NOT %s: %v", ch.Kind, ch.Name, pasts[ch.Action], err)
+			not := "perhaps NOT"
+			if e := new(api.Error); errors.As(err, &e) && e.Code < http.StatusInternalServerError {
+				not = "NOT" // it was refused; else it may have happened, or may yet
+			}
+			c.errorf("%s %s: %s %s: %v", ch.Kind, ch.Name, not, pasts[ch.Action], err)
 		}
 	}
 	if done == len(todo) {
