@@ -57,11 +57,11 @@ unit: tools ## the tests that need no host, under the race detector
 
 # Which worlds: so many from 1 on, or from-to. SEED runs one of them, TRACE=1 tells
 # all that happens in it.
-SEEDS ?= 300
+SEEDS ?= 2000
 
 .PHONY: sim
-sim: ## whole clusters in simulation, under the faults that SEEDS (300; or 301-2000) draw; SEED=7 TRACE=1 replays one
-	go test -count=1 -timeout 60m -v -run '^TestSeeds$$' ./engine/simulation -args -seeds=$(if $(filter command environment,$(origin SEED)),$(SEED)-$(SEED),$(SEEDS)) $(if $(TRACE),-trace)
+sim: ## whole clusters in simulation, under the faults that SEEDS (2000; or 2001-9000) draw; SEED=7 TRACE=1 replays one
+	go test -count=1 -timeout 60m -v -run '^Test(Seeds$(if $(filter command environment,$(origin SEED)),,|Large))$$' ./engine/simulation -args -large=1 -seeds=$(if $(filter command environment,$(origin SEED)),$(SEED)-$(SEED),$(SEEDS)) $(if $(TRACE),-trace)
 
 # How long each; 20000x is so many inputs.
 FUZZTIME ?= 10m

@@ -17,11 +17,6 @@ import (
 // ends: those that say Isolation=stop must be stopped all the same. For that an
 // agent with such units writes down when its lease was renewed.
 
-// noteEvery is how many times within a TTL it is looked whether the lease was
-// renewed, to write it down: often enough that a fleetd that is restarted sees
-// the latest renewal, or nearly.
-const noteEvery = 20
-
 // Guard stops the units of an earlier fleetd that say Isolation=stop before the
 // lease that they run on can end. Run it while the host joins, until ctx ends;
 // then run the agent. It changes nothing else. Of the options it needs Systemd,

@@ -31,8 +31,8 @@ func switchMargin(ttl time.Duration) time.Duration { return 3 * ttl / 10 }
 // killMargin is how long before the lease's end what still runs is killed.
 func killMargin(ttl time.Duration) time.Duration { return ttl / 10 }
 
-// watchEvery is how often the lease is looked at (in memory) while it hasn't
-// been renewed.
+// watchEvery is how often the lease is looked at (in memory): a renewal is written
+// down for the next fleetd, and a host that was suspended finds that its lease ended.
 func watchEvery(ttl time.Duration) time.Duration {
 	return min(max(ttl/20, 20*time.Millisecond), time.Second)
 }

@@ -12,7 +12,7 @@ type faults struct {
 
 // faultNames are the kinds of faults that a plan may have.
 var faultNames = []string{
-	"host lost", "host rebooted", "fleetd killed", "fleetd killed in a call", "fleetd stopped",
+	"host lost", "host rebooted", "host suspended", "fleetd killed", "fleetd killed in a call", "fleetd stopped",
 	"cut off", "etcd can't be reached", "etcd isn't heard", "requests lost", "watch late",
 	"etcd outage", "etcd slow", "compaction", "systemd away", "handed over",
 	"schedule key deleted", "state deleted", "presence deleted", "cluster key deleted", "leader key deleted", "leader stopped in a batch",
@@ -48,6 +48,12 @@ func (w *world) fault(kind string) bool {
 	n := w.hosts[w.rand.IntN(len(w.hosts))]
 	id := n.Machine().ID
 	switch kind {
+	case "fleetd killed", "fleetd killed in a call", "fleetd stopped", "systemd away", "handed over":
+		if w.now.Before(n.asleep) {
+			return false // nothing runs there
+		}
+	}
+	switch kind {
 	case "host lost", "host rebooted":
 		if !n.Up() {
 			return false
@@ -59,6 +65,15 @@ func (w *world) fault(kind string) bool {
 		w.note("", id, "%s for %s", kind, off)
 		n.downUntil = w.now.Add(off)
 		n.PowerOff(w.now)
+	case "host suspended":
+		if !n.Up() || w.now.Before(n.asleep) {
+			return false
+		}
+		d := w.aWhile()
+		w.note("", id, "the host is suspended for %s", d)
+		n.Suspend(w.now, w.now.Add(d))
+		n.link.slept += d
+		n.poke()
 	case "fleetd killed":
 		if !n.Alive() {
 			return false
@@ -70,14 +85,12 @@ func (w *world) fault(kind string) bool {
 		w.note("", id, "fleetd is killed, for %s", away)
 		n.Kill()
 		n.beginAt = w.now.Add(away)
-		n.cripple(away)
 	case "fleetd killed in a call":
 		if !n.Alive() {
 			return false
 		}
 		n.KillSoon(w.rand.IntN(12))
 		w.note("", id, "fleetd is to be killed in a call of systemd")
-		n.cripple(30 * time.Second)
 	case "fleetd stopped":
 		if !n.Alive() {
 			return false
@@ -85,7 +98,6 @@ func (w *world) fault(kind string) bool {
 		d := w.aWhile()
 		w.note("", id, "fleetd is stopped for %s", d)
 		n.Pause(w.now.Add(d))
-		n.cripple(d)
 	case "cut off", "etcd can't be reached", "etcd isn't heard", "requests lost", "watch late":
 		w.breakLink(n, kind)
 	case "etcd outage":
@@ -133,7 +145,7 @@ func (w *world) fault(kind string) bool {
 	return true
 }
 
-// cripple notes that nothing on the host can stop a unit for a while.
+// cripple notes that nothing on the host can ask systemd to stop a unit for a while.
 func (n *node) cripple(d time.Duration) {
 	if t := n.world.now.Add(d); t.After(n.helpless) {
 		n.helpless = t
@@ -193,7 +205,6 @@ func (w *world) interruptLeader(p *process) {
 	w.faults.midBatch = 0
 	d := w.someTime(20 * time.Second)
 	w.note("", n.Machine().ID, "the leader is stopped for %s in the middle of its writes", d)
-	n.cripple(d)
 	if w.rand.IntN(2) == 0 {
 		w.after(0, func() { n.Kill(); n.beginAt = w.now.Add(d) })
 		return
@@ -210,6 +221,7 @@ func (w *world) byHand(kind string) bool {
 	w.note("", "", "%s: %s", kind, key)
 	value := w.store.Get(key).Value
 	w.store.Delete(key)
+	w.judge.deleted(key)
 	if kind == "cluster key deleted" { // and puts it back, as the log says
 		w.after(w.someTime(20*time.Second), func() { w.putBack(key, string(value)) })
 	}

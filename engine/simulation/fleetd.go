@@ -39,9 +39,6 @@ func startFleetd(h *Host) *fleetd {
 	slot := func() chan struct{} { return make(chan struct{}, 1) }
 	f := &fleetd{host: h, ready: slot(), renew: slot(), empty: slot(), unfollow: func() {}}
 	f.process = h.opts.Spawn(h)
-	if h.booted.IsZero() {
-		h.booted = f.process.Now()
-	}
 	f.process.Go(f.run)
 	return f
 }
@@ -60,7 +57,7 @@ func (f *fleetd) options() agent.Options {
 	return agent.Options{
 		Systemd: h.sys, Records: h.records, TTL: h.opts.TTL, Log: h.opts.Log,
 		Machine: func() machine.Machine { return h.opts.Machine },
-		Uptime:  func() (time.Duration, error) { return f.process.Now().Sub(h.booted), nil },
+		Uptime:  h.uptime, Switch: h.deadMan,
 	}
 }
 

@@ -33,6 +33,7 @@ type Witness interface {
 type HostOptions struct {
 	Machine machine.Machine // a boot gives it its boot id
 	TTL     time.Duration
+	Clock   Clock
 	Rand    *rand.Rand // the host's own
 	Witness Witness
 	// Behave says what a unit of that text does on this host.
@@ -44,14 +45,24 @@ type HostOptions struct {
 	Log *logrus.Entry
 }
 
+// Clock is a host's, which nobody sets.
+type Clock interface {
+	// Now may be slow or fast, and stands still while the host is suspended.
+	Now() time.Time
+	// Boottime goes on then.
+	Boottime() time.Time
+}
+
 // Host is one machine: a model of systemd, and the real agent on it.
 type Host struct {
 	opts   HostOptions
 	boots  int
-	booted time.Time // by the host's clock; zero until the boot's first fleetd has looked
+	booted time.Time // by the host's clock
+	asleep time.Time // until then it is suspended
 
 	sys     *machineSystemd // nil: powered off
 	records *records
+	deadMan *deadMan
 	fleetd  *fleetd // nil: none runs
 	mortal  int     // calls of systemd until fleetd is killed; negative: it isn't
 }
@@ -87,15 +98,42 @@ func (h *Host) KnownCluster() record.ClusterID {
 // Step lets everything happen that systemd has to do until now, and gives when
 // to call again; zero: not before something was asked of it.
 func (h *Host) Step(now time.Time) (wake time.Time) {
-	if h.sys == nil {
+	switch {
+	case h.sys == nil:
 		return time.Time{}
+	case now.Before(h.asleep):
+		return h.asleep
 	}
 	happened, wake := h.sys.advance(now)
+	isolates := h.deadMan.step(now)
+	if h.deadMan.isolate != nil {
+		stopped, next := h.sys.advance(now)
+		happened, wake = happened || stopped, next
+	}
+	if wake.IsZero() || !isolates.IsZero() && isolates.Before(wake) {
+		wake = isolates
+	}
 	if happened && h.fleetd != nil {
 		h.fleetd.poke()
 	}
 	return wake
 }
+
+// Suspend has nothing on the host go on before that time.
+func (h *Host) Suspend(now, until time.Time) {
+	if h.sys == nil || now.Before(h.asleep) {
+		return
+	}
+	h.asleep = until
+	h.sys.delay(until.Sub(now))
+	if !h.deadMan.at.IsZero() {
+		h.deadMan.at = h.deadMan.at.Add(until.Sub(now))
+	}
+	h.Pause(until)
+}
+
+// uptime counts the time in which the host was suspended, too.
+func (h *Host) uptime() (time.Duration, error) { return h.opts.Clock.Boottime().Sub(h.booted), nil }
 
 // Boot powers a host on that is off, with a new boot id; fleetd starts.
 func (h *Host) Boot(now time.Time) {
@@ -103,10 +141,11 @@ func (h *Host) Boot(now time.Time) {
 		return
 	}
 	h.boots++
-	h.booted = time.Time{}
+	h.booted, h.asleep = h.opts.Clock.Boottime(), time.Time{}
 	h.opts.Machine.BootID = machine.BootID(fmt.Sprintf("%s-boot-%d", h.opts.Machine.ID.Short(), h.boots))
 	h.sys, h.records = newMachineSystemd(h.opts), newRecords()
 	h.sys.now, h.sys.fault = now, h.fault
+	h.deadMan = &deadMan{host: h}
 	h.Start()
 }
 

@@ -12,6 +12,7 @@ import (
 // link is one host's way to etcd, and what is wrong with it.
 type link struct {
 	drift      float64       // of the host's clock
+	slept      time.Duration // how long the host was suspended, altogether
 	latency    time.Duration // of one way, on average
 	deaf, mute bool          // nothing comes from etcd, or gets there
 	loss       int           // of a hundred requests: not carried out, or not answered, or late
@@ -72,10 +73,13 @@ func (p *process) send(writes bool, do func()) error {
 		w.count("late write")
 		w.after(requestTimeout+w.someTime(lateAtMost), func() { arrive(false) })
 	}
-	p.wake(t, p.trueTime(p.Now().Add(requestTimeout)))
-	t.wait()
-	if !answered {
-		return context.DeadlineExceeded
+	for end := p.Now().Add(requestTimeout); !answered; {
+		if !p.Now().Before(end) {
+			return context.DeadlineExceeded
+		}
+		p.wake(t, p.trueTime(end))
+		turn = t.turn
+		t.wait()
 	}
 	return nil
 }

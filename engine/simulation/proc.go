@@ -45,16 +45,37 @@ func (w *world) process(name string, host *Host, at *link, log *logrus.Entry) *p
 // Registry is Process's.
 func (p *process) Registry() *registry.Registry { return p.registry }
 
-// Now is Process's: the host's clock runs a little fast or slow.
-func (p *process) Now() time.Time {
-	passed := p.world.now.Sub(epoch)
-	return epoch.Add(passed + time.Duration(float64(passed)*p.link.drift))
+// Now is Process's.
+func (p *process) Now() time.Time { return hostClock{p.world, p.link}.Now() }
+
+// trueTime is when the host's clock will show t, or just after, unless the host is
+// suspended meanwhile.
+func (p *process) trueTime(t time.Time) time.Time {
+	c := hostClock{p.world, p.link}
+	at := epoch.Add(c.link.slept + time.Duration(float64(t.Sub(epoch))/(1+c.link.drift)))
+	for c.at(at).Before(t) { // it is rounded
+		at = at.Add(1)
+	}
+	return at
 }
 
-// trueTime is when the host's clock will show t, or just after.
-func (p *process) trueTime(t time.Time) time.Time {
-	return epoch.Add(time.Duration(float64(t.Sub(epoch))/(1+p.link.drift)) + 1)
+// hostClock is the clock of a link's host, which runs a little fast or slow.
+type hostClock struct {
+	world *world
+	link  *link
 }
+
+// Now is Clock's.
+func (c hostClock) Now() time.Time { return c.at(c.world.now) }
+
+// at is what it shows at a true time.
+func (c hostClock) at(t time.Time) time.Time {
+	passed := t.Sub(epoch) - c.link.slept
+	return epoch.Add(passed + time.Duration(float64(passed)*c.link.drift))
+}
+
+// Boottime is Clock's.
+func (c hostClock) Boottime() time.Time { return c.Now().Add(c.link.slept) }
 
 // Freeze is Process's.
 func (p *process) Freeze(until time.Time) {

@@ -125,6 +125,13 @@ func (s *machineSystemd) advance(now time.Time) (happened bool, next time.Time) 
 	return happened, time.Time{}
 }
 
+// delay has all that is to happen happen so much later.
+func (s *machineSystemd) delay(d time.Duration) {
+	for i := range s.events {
+		s.events[i].at = s.events[i].at.Add(d)
+	}
+}
+
 // become changes a unit's state and signals it.
 func (s *machineSystemd) become(u *service, active, sub, result string) {
 	u.age++
@@ -381,7 +388,11 @@ func (s *machineSystemd) Kill(_ context.Context, name unit.Name) error {
 	if err := s.call("kill"); err != nil {
 		return err
 	}
-	u := s.get(name)
+	s.kill(s.get(name))
+	return nil
+}
+
+func (s *machineSystemd) kill(u *service) {
 	switch {
 	case u.run == nil:
 	case u.active == "deactivating":
@@ -390,6 +401,15 @@ func (s *machineSystemd) Kill(_ context.Context, name unit.Name) error {
 		s.fails(u, "signal")
 		if len(u.jobs) > 0 && u.run == nil {
 			s.ended(u, systemd.JobFailed)
+		}
+	}
+}
+
+// Slay kills units' processes without systemd.
+func (s *machineSystemd) Slay(names []unit.Name) error {
+	for _, name := range names {
+		if u := s.units[name]; u != nil {
+			s.kill(u)
 		}
 	}
 	return nil

@@ -92,8 +92,13 @@ func (p *process) mustLive() {
 func (p *process) sleep(d time.Duration) {
 	p.mustLive()
 	t := p.world.running
-	p.wake(t, p.trueTime(p.Now().Add(d)))
-	t.wait()
+	end := p.Now().Add(d)
+	for {
+		p.wake(t, p.trueTime(end))
+		if t.wait(); !p.Now().Before(end) {
+			return
+		}
+	}
 }
 
 // Await is Process's.

@@ -57,7 +57,8 @@ type node struct {
 	stopped   bool      // systemctl stop fleet
 	leaving   *process  // the fleetd that was stopped so
 	beginAt   time.Time // when systemd starts fleetd again
-	helpless  time.Time // until then, or later, fleetd could not stop anything
+	guardless time.Time // when no fleetd was at work for the last time
+	helpless  time.Time // until then nothing could ask its systemd for anything
 	trouble   time.Time // when it was not well connected for the last time
 }
 
@@ -113,7 +114,7 @@ func (w *world) addHost(i int) {
 		IP: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), Metadata: w.plan.metadata(w.rand)}
 	n.link = &link{drift: (w.rand.Float64()*2 - 1) * w.plan.drift, latency: time.Duration(1+w.rand.IntN(5)) * time.Millisecond}
 	n.Host = NewHost(HostOptions{
-		Machine: m, TTL: w.ttl, Rand: chance(w.seed, "host"+fmt.Sprint(i)), Witness: w.judge, Log: w.log(m.Hostname + " agent"),
+		Machine: m, TTL: w.ttl, Clock: hostClock{w, n.link}, Rand: chance(w.seed, "host"+fmt.Sprint(i)), Witness: w.judge, Log: w.log(m.Hostname + " agent"),
 		Behave: func(b []byte) Behaviour { return w.texts[unit.HashOf(b)].does },
 		Spawn: func(h *Host) Process {
 			p := w.process(m.Hostname, h, n.link, w.log(m.Hostname+" registry"))
@@ -187,10 +188,11 @@ func (w *world) watchOver() {
 			if !n.Alive() || !n.wellConnected() {
 				n.trouble = w.now
 			}
-			if n.Up() && (!n.Alive() || w.now.Before(n.process.frozen)) {
-				n.cripple(0)
+			if !n.Alive() || w.now.Before(n.process.frozen) && !w.now.Before(n.asleep) {
+				n.guardless = w.now
 			}
 			switch {
+			case w.now.Before(n.asleep):
 			case !n.Up():
 				if !n.downUntil.IsZero() && !w.now.Before(n.downUntil) {
 					n.boot()
