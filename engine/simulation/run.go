@@ -47,6 +47,13 @@ func play(seed uint64, p plan, tracing bool) (out Outcome) {
 	end := epoch.Add(foundation + w.plan.chaos)
 	w.run(end)
 	w.calm()
+	for _, n := range w.hosts { // what stands still has yet to send what it was about to
+		for _, goesOn := range []time.Time{n.asleep, n.process.frozen} {
+			if goesOn.After(end) {
+				end = goesOn
+			}
+		}
+	}
 	last := end.Add(convergence)
 	for end = end.Add(stragglers); ; end = end.Add(10 * time.Second) {
 		w.run(end)
