@@ -290,6 +290,7 @@ func (a *Agent) restore(ctx context.Context) error {
 	records = append(records, a.inherit(ctx, records)...)
 	now := a.clock.Now()
 	a.started, a.compareAt = now, now.Add(compareEvery)
+	a.lease.begin()
 	a.core = newCore(a.boot, a.checkCluster, known, a.logf)
 	for i := range records {
 		r := &records[i]

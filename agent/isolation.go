@@ -121,6 +121,14 @@ type leaseClock struct {
 	missed bool
 }
 
+// begin takes the first look: a host that is suspended before the next may have been
+// since the renewal.
+func (c *leaseClock) begin() {
+	if up, err := c.agent.opts.Uptime(); err == nil {
+		c.offset, c.looked = up, true
+	}
+}
+
 // look takes note of a renewal, and gives the uptime.
 func (c *leaseClock) look(now time.Time) (up time.Duration) {
 	a := c.agent
