@@ -53,7 +53,11 @@ func (a *Agent) updateReach(now time.Time) (next time.Time) {
 	ttl := a.opts.TTL
 	up := a.lease.look(now)
 	left := a.lease.renewed + ttl - up
-	a.stopBy.Store(int64(a.lease.renewed + ttl - stopMargin(ttl)))
+	stopBy := a.lease.renewed + ttl - stopMargin(ttl)
+	if a.lease.asleep {
+		stopBy = 1 // until the next renewal, which tells
+	}
+	a.stopBy.Store(int64(stopBy))
 	end := now.Add(left)
 	switch {
 	case left > stopMargin(ttl):
@@ -117,9 +121,17 @@ type leaseClock struct {
 	seen    time.Time     // the renewal that this comes from, on the loop's clock
 	offset  time.Duration // from the loop's clock to the uptime, at the last look
 	looked  bool
+	// asleep: the host was suspended before anybody looked at this renewal, or it was
+	// renewed since; nobody knows. A unit that was started on it might have to be
+	// stopped at once.
+	asleep bool
 	// missed: it was renewed later than the dead man's switch waits.
 	missed bool
 }
+
+// clocksDiffer is by how much the uptime is ahead only after a suspension: it is told
+// in hundredths of a second.
+const clocksDiffer = 100 * time.Millisecond
 
 // begin takes the first look: a host that is suspended before the next may have been
 // since the renewal.
@@ -159,6 +171,7 @@ func (c *leaseClock) look(now time.Time) (up time.Duration) {
 	// If the host was asleep since the last look, it may have been since the
 	// renewal.
 	at := renewed.Sub(a.started) + min(before, c.offset)
+	c.asleep = c.seen.IsZero() && c.offset-before > clocksDiffer
 	c.missed = c.missed || a.opts.Switch != nil && !c.seen.IsZero() && at-c.renewed > a.opts.TTL-switchMargin(a.opts.TTL)
 	c.seen, c.renewed = renewed, at
 	err = a.records.SaveRenewal(at)

@@ -118,6 +118,26 @@ func TestSuspendedAfterRenewal(t *testing.T) {
 	r.did("stop stop.service", "kill stop.service")
 }
 
+// A host that was suspended before its first such unit came: the unit isn't started
+// on a lease that may be older than it looks, nor on one that may have to be taken for
+// old moments later; but on the next renewal.
+func TestSuspendedBeforeTheFirstUnit(t *testing.T) {
+	r := newIsolationRig(t)
+	r.start()
+	r.pass(time.Second)
+	r.suspend(15 * time.Second)
+	r.pass(time.Second)
+	r.cluster.tell(place("stop.service", launched(r.cluster.file(isolated))))
+	r.pass(2 * time.Second)
+	for _, call := range r.sys.log() {
+		if call == "start stop.service" {
+			t.Error("it is started on a lease that nobody knows the age of")
+		}
+	}
+	r.renew()
+	r.until("launched", func() bool { return is("stop.service", unit.TargetLaunched, "active")(r.cluster.states()) })
+}
+
 // What nobody has written down may have ended long ago.
 func TestGuardKnowsNothing(t *testing.T) {
 	r := newIsolationRig(t)
