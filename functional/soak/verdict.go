@@ -43,9 +43,11 @@ func (s series) grown() bool {
 //
 //   - goroutines and descriptors by as many as a connection has, for one may be
 //     closing or opening anew as the figure is taken;
-//   - objects by a twentieth: between two marks lie a thousand commands and more, so
-//     that one lost object for each command is far above it;
-//   - bytes in use by a tenth, for a map keeps the room that it once had;
+//   - objects by 1,500, which is what the engine holds if it leads, and by a twentieth:
+//     between two marks lie a thousand commands and more, so that two lost objects for
+//     each command are far above it;
+//   - bytes in use by a quarter of a megabyte, for the same, and by a tenth, for a map
+//     keeps the room that it once had;
 //   - what is resident by a quarter, for what the kernel has not taken back counts.
 //     It is the least certain, and the figure that matters most;
 //   - etcd's database by a quarter of a megabyte: it counts pages of 4 KiB, many of
@@ -70,8 +72,8 @@ func (s *soak) allowed() []series {
 		if h != s.steady() {
 			continue
 		}
-		add(fmt.Sprintf(name, "objects"), 0.05, 0, func(m *mark) float64 { return fleetd(m).objects })
-		add(fmt.Sprintf(name, "bytes in use"), 0.1, 0, func(m *mark) float64 { return fleetd(m).heap })
+		add(fmt.Sprintf(name, "objects"), 0.05, 1500, func(m *mark) float64 { return fleetd(m).objects })
+		add(fmt.Sprintf(name, "bytes in use"), 0.1, 256<<10, func(m *mark) float64 { return fleetd(m).heap })
 		add(fmt.Sprintf(name, "resident bytes"), 0.25, 0, func(m *mark) float64 { return fleetd(m).resident })
 	}
 	return all
