@@ -126,7 +126,8 @@ func TestJoinWaitsForADeadBoot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, s := fresh(t)
+			s := etcd.Server(t)
+			r, book := connect(t, s.Endpoints(), etcdtest.Prefix())
 			old := joined(t, r, host("m", "old"), ttl)
 			put(t, old, "a.service", state(unit.TargetLaunched))
 			done := make(chan *Presence)
@@ -137,6 +138,7 @@ func TestJoinWaitsForADeadBoot(t *testing.T) {
 				}
 				done <- p
 			}()
+			eventually(t, "it waits", func() bool { return book.count("waiting to see that it isn't renewed") > 0 })
 			end(t, r, s, old.lease)
 			p := <-done
 			if p == nil {
