@@ -335,21 +335,26 @@ func (p *Presence) PutStates(ctx context.Context, states map[unit.Name]*record.S
 // end may be carried out long after it was given up. If that can't be said, the lease
 // is left to run out.
 func (p *Presence) Leave(ctx context.Context) error {
-	p.mu.Lock()
-	if !p.machine.Leaving {
-		p.machine.Leaving = true
-		p.presenceDirty()
-	}
-	p.mu.Unlock()
-	err := p.flush(ctx)
-	p.r.clock.Lock(&p.writing)
-	defer p.writing.Unlock()
-	p.mu.Lock()
-	lease := p.lease
-	p.left = true
-	p.mu.Unlock()
-	if err == nil {
-		err = p.r.revoke(ctx, lease)
+	var err error
+	for anew := true; anew; {
+		p.mu.Lock()
+		if !p.machine.Leaving {
+			p.machine.Leaving = true
+			p.presenceDirty()
+		}
+		lease := p.lease
+		p.mu.Unlock()
+		err = p.flush(ctx)
+		p.r.clock.Lock(&p.writing)
+		p.mu.Lock()
+		// It may just have joined anew, on another lease than the one that is gone.
+		anew = errors.Is(err, rpctypes.ErrLeaseNotFound) && p.lease != lease
+		p.left = !anew
+		p.mu.Unlock()
+		if !anew && err == nil {
+			err = p.r.revoke(ctx, p.lease) // nobody else changes it any more
+		}
+		p.writing.Unlock()
 	}
 	if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		return fmt.Errorf("ending this machine's lease (it runs out by itself in %s): %w", p.ttl, err)
