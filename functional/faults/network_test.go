@@ -14,14 +14,14 @@ import (
 var networkRows = []row{
 	{
 		name:     "partitioned",
-		fault:    "a host is cut off from everything for three agent_ttl, then healed",
+		fault:    "a host is cut off from everything for three agent_ttl (of 12 s), then healed",
 		promised: "its units run elsewhere agent_ttl later, and there as well until it is healed, but those with Isolation=stop never twice; then it stops its own at once",
 		some:     true,
 		run:      func(s *scene) { partitioned(s, func(h *platform.Host) error { return h.CutOff(s.ctx) }) },
 	},
 	{
 		name:     "deaf",
-		fault:    "a host hears nobody, but is heard, for three agent_ttl (asymmetric partition)",
+		fault:    "a host hears nobody, but is heard, for three agent_ttl (of 12 s; asymmetric partition)",
 		promised: "the same as when it is cut off both ways",
 		run: func(s *scene) {
 			partitioned(s, func(h *platform.Host) error { return h.CutOneWay(s.ctx, platform.Incoming) })
@@ -29,7 +29,7 @@ var networkRows = []row{
 	},
 	{
 		name:     "mute",
-		fault:    "a host hears all, but nobody hears it, for three agent_ttl (asymmetric partition)",
+		fault:    "a host hears all, but nobody hears it, for three agent_ttl (of 12 s; asymmetric partition)",
 		promised: "the same as when it is cut off both ways",
 		run: func(s *scene) {
 			partitioned(s, func(h *platform.Host) error { return h.CutOneWay(s.ctx, platform.Outgoing) })
@@ -58,8 +58,14 @@ var networkRows = []row{
 	},
 }
 
+// cutTTL is the shortest agent_ttl with which other hosts' leases are renewed in time
+// for their units with Isolation=stop while etcd elects, for the host that is cut off
+// may have led etcd, too.
+const cutTTL = 12 * time.Second
+
 // partitioned cuts the host off whose engine leads, in one way or another.
 func partitioned(s *scene, cut func(*platform.Host) error) {
+	s.ttl(cutTTL)
 	s.start("w", 12, Witness())
 	once := s.start("never-twice", 6, Witness("Isolation=stop"))
 	h := s.leader()
@@ -73,7 +79,7 @@ func partitioned(s *scene, cut func(*platform.Host) error) {
 	s.begin()
 	healed := s.cut(h)
 	s.must(cut(h))
-	s.pass(3 * agentTTL)
+	s.pass(3 * cutTTL)
 	healed()
 	s.must(h.Rejoin(s.ctx))
 	a := s.account()
