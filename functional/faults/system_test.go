@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/fleet-project/fleet/functional/platform"
@@ -27,9 +28,9 @@ var systemRows = []row{
 	},
 	{
 		name:  "run-full",
-		fault: "/run is full on a host, where fleet keeps what it did; meanwhile fleetd is killed, and the host cut off for a moment",
-		promised: "no unit is touched, but one with Isolation=stop, which is stopped in time when the host is cut off; what can't be started there " +
-			"says why; units can be stopped and destroyed; once there is space, all is carried out",
+		fault: "/run is full on a host, where fleet keeps what it did; meanwhile fleetd is killed, and later the host cut off until it is given up",
+		promised: "no unit is touched before the host is cut off: then one with Isolation=stop is stopped in time, and the others run elsewhere, and are stopped on the host " +
+			"when it is back; what can't be started there says why; units can be destroyed; once there is space, all is carried out",
 		some: true,
 		run:  runFull,
 	},
@@ -108,16 +109,15 @@ func runFull(s *scene) {
 		return lives[0].Ended, fmt.Sprint(lives)
 	})
 
-	// A host that is cut off meanwhile stops what must never run twice.
+	// A host that is cut off meanwhile stops what must never run twice, before
+	// anything of it is started elsewhere.
 	never := "never-twice@1.service"
+	theirs := slices.DeleteFunc(s.on(h), func(unit string) bool { return unit == never })
 	joins := s.cut(h)
 	s.must(h.CutOff(s.ctx))
-	s.await(never+" to have ended", func() (bool, string) {
-		lives := s.ledger().Lives(never)
-		return lives[0].Ended, fmt.Sprint(lives)
-	})
-	if out := s.fleetctl("list-machines", "--no-legend", "--fields", "ip"); !strings.Contains(out, h.IP()) {
-		s.t.Errorf("%s was stopped only when the cluster had given its host up", never)
+	s.must(s.AwaitMachines(s.ctx, len(s.Hosts)-1))
+	for _, unit := range theirs {
+		s.awaitLives(unit, 2)
 	}
 	joins()
 	s.must(h.Rejoin(s.ctx))
@@ -129,7 +129,14 @@ func runFull(s *scene) {
 		return len(lives) == 1, fmt.Sprint(lives)
 	})
 	s.units = append(s.units, "late@1.service")
-	s.expect(s.account(), want{restarted: 1})
+	a := s.account()
+	s.expect(a, want{restarted: 1, moved: len(theirs), apart: len(theirs)})
+	stopped := s.ledger().Lives(never)[0].Last()
+	for _, life := range a.Moved {
+		if life.Start < stopped {
+			s.t.Errorf("%s was stopped only %s after its host had been given up: %s", never, stopped.Sub(life.Start), life)
+		}
+	}
 	s.seen.Note = "restarted is the unit with Isolation=stop"
 }
 
