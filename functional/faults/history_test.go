@@ -98,6 +98,9 @@ func answers(s *scene) {
 		}
 	}
 	asked, lost := h.Counts()
+	if lost*2 > asked { // anything explains what nobody was told
+		s.t.Errorf("%d of %d requests have no answer to rely on: that proves nothing", lost, asked)
+	}
 	verdict := "linearizable"
 	if err := h.Check(filepath.Join(cluster.Root(), "functional/failed", "history"), checkPatience); err != nil {
 		verdict = "NOT linearizable"
