@@ -62,13 +62,8 @@ func run(ctx context.Context, one, out string) (err error) {
 	if !known {
 		return fmt.Errorf("no case is called %q", one)
 	}
-	if os.Geteuid() == 0 {
-		if err := platform.Install(ctx, os.Stderr); err != nil {
-			return err
-		}
-	}
-	if err := platform.Check(); err != nil {
-		return fmt.Errorf("real hosts can't be booted here: %w", err)
+	if err := platform.Prepare(ctx, os.Stderr); err != nil {
+		return err
 	}
 	b, err := boot(ctx)
 	if err != nil {

@@ -47,25 +47,14 @@ func main() {
 
 func up(ctx context.Context) error {
 	s := newStage(os.Stdout)
-	if err := hostsPossible(ctx); err != nil {
-		s.say("Real hosts can't be booted here (%v): the same session on fleetd dev, one host in one process.", err)
+	if err := platform.Prepare(ctx, os.Stdout); err != nil {
+		s.say("The same session on fleetd dev, one host in one process: %v.", err)
 		return onDev(ctx, s)
 	}
 	if err := down(); err != nil {
 		return err
 	}
 	return onHosts(ctx, s)
-}
-
-// hostsPossible says why real hosts can't be booted, after installing what is
-// missing for it.
-func hostsPossible(ctx context.Context) error {
-	if os.Geteuid() == 0 {
-		if err := platform.Install(ctx, os.Stdout); err != nil {
-			return err
-		}
-	}
-	return platform.Check()
 }
 
 // down removes the demo's hosts, if there are any.

@@ -63,11 +63,9 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if os.Geteuid() == 0 {
-		if err := platform.Install(ctx, os.Stdout); err != nil {
-			fmt.Println(err)
-			return 1
-		}
+	if err := platform.Install(ctx, os.Stdout); err != nil {
+		fmt.Println(err)
+		return 1
 	}
 	if whyNoHost = platform.Check(); whyNoHost == nil {
 		pool = NewPool(*clusters, cluster.Options{Conf: conf}, os.Stdout)

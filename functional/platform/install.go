@@ -62,10 +62,23 @@ func lookTool(name string) (string, error) {
 	return "", err
 }
 
+// Prepare installs what is missing for booting hosts, and says why none can be booted
+// even so.
+func Prepare(ctx context.Context, out io.Writer) error {
+	if err := Install(ctx, out); err != nil {
+		return err
+	}
+	if err := Check(); err != nil {
+		return fmt.Errorf("real hosts can't be booted here: %w", err)
+	}
+	return nil
+}
+
 // Install installs the Debian packages that booting hosts needs, those that are
-// missing, and says so on out. Where nothing is missing it does nothing.
+// missing, and says so on out. Where nothing is missing it does nothing, nor without
+// root: Check says so.
 func Install(ctx context.Context, out io.Writer) error {
-	if len(missingPackages()) == 0 {
+	if os.Geteuid() != 0 || len(missingPackages()) == 0 {
 		return nil
 	}
 	cache, err := CacheDir()

@@ -64,13 +64,8 @@ func run(ctx context.Context, o options) (err error) {
 	if o.step = min(o.step, o.whole); o.step < 2*quiet {
 		return fmt.Errorf("from mark to mark, and for the whole, it takes %s at least", 2*quiet)
 	}
-	if os.Geteuid() == 0 {
-		if err := platform.Install(ctx, os.Stdout); err != nil {
-			return err
-		}
-	}
-	if err := platform.Check(); err != nil {
-		return fmt.Errorf("real hosts can't be booted here: %w", err)
+	if err := platform.Prepare(ctx, os.Stdout); err != nil {
+		return err
 	}
 	s, err := boot(ctx, o)
 	if err != nil {
