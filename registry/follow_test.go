@@ -362,7 +362,7 @@ func TestDialWithPasswordWhileEtcdIsDown(t *testing.T) {
 	f := follow(t, r.Follow)
 	f.wait(t, "the snapshot", func(v *record.View) bool { return len(v.Units) == 1 })
 	f.reached(t, seeded(t, r, 1, 2))
-	p := must(r.Join(t.Context(), host("m", "b"), ttl))(t)
+	p := must(r.Join(t.Context(), host("m", "b"), steady))(t)
 	ok(t, p.renew(t.Context()))
 }
 

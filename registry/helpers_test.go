@@ -29,8 +29,12 @@ func TestMain(m *testing.M) {
 	os.Exit(etcd.Run(m))
 }
 
-// ttl is the shortest that etcd grants.
-const ttl = 2 * time.Second
+const (
+	// ttl is the shortest that etcd grants, where a lease is to run out.
+	ttl = 2 * time.Second
+	// steady is one where none is, however busy the test machine.
+	steady = 20 * time.Second
+)
 
 // logbook is what a registry logged.
 type logbook struct {

@@ -25,7 +25,7 @@ func put(t testing.TB, p *Presence, name unit.Name, s *record.State) {
 
 func TestJoinFresh(t *testing.T) {
 	r, s := fresh(t)
-	p := joined(t, r, host("m", "b"), ttl)
+	p := joined(t, r, host("m", "b"), steady)
 	e, found := s.Get(t, r.keys.machine("m"))
 	if !found || e.Lease == clientv3.NoLease || e.Lease != p.lease {
 		t.Errorf("presence: %+v", e)
@@ -37,7 +37,7 @@ func TestJoinFresh(t *testing.T) {
 
 func TestJoinResumesTheSameBoot(t *testing.T) {
 	r, s := fresh(t)
-	first := joined(t, r, host("m", "b"), ttl)
+	first := joined(t, r, host("m", "b"), steady)
 	put(t, first, "a.service", state(unit.TargetLaunched))
 	s.Put(t, r.keys.statesOf("m")+"junk", "{")
 	before := s.All(t, string(r.keys))
@@ -55,7 +55,7 @@ func TestJoinResumesTheSameBoot(t *testing.T) {
 	f.wait(t, "the snapshot", func(v *record.View) bool { return len(v.Machines) == 1 })
 	upgraded := host("m", "b")
 	upgraded.Version = "2"
-	second := joined(t, r, upgraded, ttl)
+	second := joined(t, r, upgraded, steady)
 	if !second.Resumed() || second.lease != first.lease {
 		t.Errorf("resumed %v, lease %x, was %x", second.Resumed(), second.lease, first.lease)
 	}
@@ -74,9 +74,9 @@ func TestJoinResumesTheSameBoot(t *testing.T) {
 
 func TestJoinWithAnotherTTL(t *testing.T) {
 	r, s := fresh(t)
-	first := joined(t, r, host("m", "b"), 2*ttl)
+	first := joined(t, r, host("m", "b"), 2*steady)
 	put(t, first, "a.service", state(unit.TargetLaunched))
-	second := joined(t, r, host("m", "b"), ttl)
+	second := joined(t, r, host("m", "b"), steady)
 	if second.lease == first.lease || second.Resumed() {
 		t.Errorf("lease %x of another TTL was resumed", second.lease)
 	}
@@ -156,7 +156,7 @@ func TestJoinWaitsForADeadBoot(t *testing.T) {
 
 func TestJoinRefusesTheIDOfALiveHost(t *testing.T) {
 	t.Parallel()
-	for _, ttl := range []time.Duration{ttl, 4 * time.Second} {
+	for _, ttl := range []time.Duration{4 * time.Second, 6 * time.Second} {
 		t.Run(ttl.String(), func(t *testing.T) {
 			t.Parallel()
 			r, s := fresh(t)
@@ -180,7 +180,7 @@ func TestJoinEndsWithItsContext(t *testing.T) {
 	joined(t, r, host("m", "old"), time.Minute)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { _, err := r.Join(ctx, host("m", "new"), ttl); done <- err }()
+	go func() { _, err := r.Join(ctx, host("m", "new"), steady); done <- err }()
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
@@ -195,7 +195,7 @@ func TestJoinWaitsForEtcd(t *testing.T) {
 	r, book := connect(t, s.Endpoints(), "")
 	done := make(chan *Presence)
 	go func() {
-		p, err := r.Join(t.Context(), host("m", "b"), ttl)
+		p, err := r.Join(t.Context(), host("m", "b"), steady)
 		if err != nil {
 			t.Error(err)
 		}
@@ -217,7 +217,7 @@ func TestJoinNamesAKeyThatItCannotRead(t *testing.T) {
 	lease := must(s.Client(t).Grant(t.Context(), 60))(t).ID // somebody who lives holds it
 	must(s.Client(t).Put(t.Context(), r.keys.machine("m"), "{", clientv3.WithLease(lease)))(t)
 	done := make(chan error, 1)
-	go func() { _, err := r.Join(t.Context(), host("m", "b"), ttl); done <- err }()
+	go func() { _, err := r.Join(t.Context(), host("m", "b"), steady); done <- err }()
 	eventually(t, "it says which", func() bool { return book.count(r.keys.machine("m")) == 1 })
 	s.Delete(t, r.keys.machine("m"))
 	ok(t, <-done)

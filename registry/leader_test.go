@@ -17,7 +17,7 @@ import (
 
 func leading(t testing.TB, r *Registry) *Leadership {
 	t.Helper()
-	l := must(r.Campaign(t.Context(), "m", ttl))(t)
+	l := must(r.Campaign(t.Context(), "m", steady))(t)
 	t.Cleanup(func() { _ = l.Resign(context.Background()) }) // deposed already, maybe
 	return l
 }
@@ -29,7 +29,7 @@ func standing(t testing.TB, r *Registry, id machine.ID) <-chan *Leadership {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if l, err := r.Campaign(ctx, id, ttl); err == nil {
+		if l, err := r.Campaign(ctx, id, steady); err == nil {
 			won <- l
 		}
 	}()
@@ -152,7 +152,7 @@ func TestCampaignEnds(t *testing.T) {
 	t.Run("with its context", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { _, err := r.Campaign(ctx, "m2", ttl); done <- err }()
+		go func() { _, err := r.Campaign(ctx, "m2", steady); done <- err }()
 		eventually(t, "it stands", func() bool { return candidates(t, r, s) == 2 })
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
@@ -175,9 +175,9 @@ func TestCampaignEnds(t *testing.T) {
 	})
 	t.Run("with its lease, while the leader goes", func(t *testing.T) {
 		r, s := fresh(t)
-		leader := must(r.Campaign(t.Context(), "m", ttl))(t)
+		leader := must(r.Campaign(t.Context(), "m", steady))(t)
 		done := make(chan error, 1)
-		go func() { _, err := r.Campaign(t.Context(), "m2", ttl); done <- err }()
+		go func() { _, err := r.Campaign(t.Context(), "m2", steady); done <- err }()
 		eventually(t, "it stands", func() bool { return candidates(t, r, s) == 2 })
 		for _, e := range s.All(t, r.keys.leader()) {
 			if e.Value == "m2" {
@@ -192,10 +192,10 @@ func TestCampaignEnds(t *testing.T) {
 	t.Run("with no goroutine left", func(t *testing.T) {
 		before := goleak.IgnoreCurrent()
 		r, _ := connect(t, s.Endpoints(), etcdtest.Prefix())
-		l := must(r.Campaign(t.Context(), "m", ttl))(t)
+		l := must(r.Campaign(t.Context(), "m", steady))(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if _, err := r.Campaign(ctx, "m2", ttl); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := r.Campaign(ctx, "m2", steady); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
 		ok(t, l.Resign(t.Context()))

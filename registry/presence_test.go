@@ -22,7 +22,8 @@ type present struct {
 	stop func()
 }
 
-func newPresent(t *testing.T) *present {
+// newPresent is a machine that has said something, and keeps its lease.
+func newPresent(t *testing.T, ttl time.Duration) *present {
 	t.Helper()
 	s := etcd.Server(t)
 	link := s.Link(t)
@@ -90,7 +91,7 @@ func TestPresencePutsBack(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPresent(t)
+			p := newPresent(t, steady)
 			if !p.whole(t, "a.service", "b.service") {
 				t.Fatalf("%+v", p.s.All(t, string(p.r.keys)))
 			}
@@ -124,7 +125,7 @@ func TestPresenceAndAcknowledgements(t *testing.T) {
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPresent(t)
+			p := newPresent(t, steady)
 			ack, placement := p.key("old.service"), p.r.keys.placement(record.Key{Machine: "m", Unit: "old.service"})
 			p.s.Put(t, placement, `{"target":"none"}`)
 			put(t, p.Presence, "old.service", state(unit.TargetNone))
@@ -143,7 +144,7 @@ func TestPresenceAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.New(t)
 	r, _ := connect(t, s.Endpoints(), "")
-	joinedOnce := joined(t, r, host("m", "b"), ttl)
+	joinedOnce := joined(t, r, host("m", "b"), steady)
 	p := &present{Presence: joinedOnce, s: s}
 	running(t, p.Presence)
 	put(t, p.Presence, "a.service", state(unit.TargetLaunched))
@@ -164,7 +165,7 @@ func TestPresenceAfterAnOutage(t *testing.T) {
 
 func TestPresenceOutageLongerThanTheTTL(t *testing.T) {
 	t.Parallel()
-	p := newPresent(t)
+	p := newPresent(t, ttl)
 	p.link.Cut()
 	eventually(t, "the lease runs out", func() bool { return len(p.s.All(t, string(p.r.keys))) == 0 })
 	_ = p.PutStates(t.Context(), map[unit.Name]*record.State{"a.service": nil})
@@ -180,7 +181,7 @@ func TestPresenceFindsItsIDTaken(t *testing.T) {
 	r, s := fresh(t)
 	p := joined(t, r, host("m", "b"), ttl)
 	s.Revoke(t, p.lease)
-	running(t, joined(t, r, host("m", "clone"), ttl))
+	running(t, joined(t, r, host("m", "clone"), steady))
 	var duplicate *DuplicateMachineError
 	if err := p.Run(t.Context()); !errors.As(err, &duplicate) || duplicate.Other.BootID != "clone" {
 		t.Errorf("%v", err)
@@ -191,7 +192,7 @@ func TestPresenceFindsItsIDTaken(t *testing.T) {
 }
 
 func TestPresenceUpdateAndManyStates(t *testing.T) {
-	p := newPresent(t)
+	p := newPresent(t, steady)
 	m := host("m", "b")
 	m.Leaving = true
 	ok(t, p.Update(t.Context(), m))
@@ -227,7 +228,7 @@ func TestLeave(t *testing.T) {
 		"with a renewal on its way": func(t *testing.T, p *present) { go func() { _ = p.renew(t.Context()) }() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPresent(t)
+			p := newPresent(t, steady)
 			before(t, p)
 			ok(t, p.Leave(t.Context()))
 			gone := func() bool { return len(p.s.All(t, string(p.r.keys))) == 0 }

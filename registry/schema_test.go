@@ -123,7 +123,7 @@ func TestSchemasOfFleetdAndCluster(t *testing.T) {
 				t.Errorf("%d units", n)
 			}
 			// Its own machine it tells of all the same.
-			p := must(r.Join(t.Context(), machine.Machine{ID: "m", BootID: "b"}, ttl))(t)
+			p := must(r.Join(t.Context(), machine.Machine{ID: "m", BootID: "b"}, steady))(t)
 			ok(t, p.PutStates(t.Context(), map[unit.Name]*record.State{"a.service": {}}))
 			if got := stored[machine.Machine](t, s, r.keys.machine("m")); got.Schema != tc.fleetd {
 				t.Errorf("the machine says that it speaks %q", got.Schema)

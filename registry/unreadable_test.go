@@ -201,7 +201,7 @@ func TestJoinOverAPresenceThatSomebodyHasWritten(t *testing.T) {
 	for _, value := range []string{"{", "null", `{"id":"another"}`} {
 		r, s := fresh(t)
 		s.Put(t, r.keys.machine("m"), value)
-		p := must(r.Join(t.Context(), host("m", "b"), ttl))(t)
+		p := must(r.Join(t.Context(), host("m", "b"), steady))(t)
 		if m := stored[machine.Machine](t, s, r.keys.machine("m")); m.BootID != "b" {
 			t.Errorf("%s: it joined as %+v", value, m)
 		}
@@ -212,7 +212,7 @@ func TestJoinOverAPresenceThatSomebodyHasWritten(t *testing.T) {
 // Nor when it is overwritten so that it stays on the host's lease.
 func TestPresenceIsPutRightOnItsLease(t *testing.T) {
 	r, s := fresh(t)
-	p := must(r.Join(t.Context(), host("m", "b"), ttl))(t)
+	p := must(r.Join(t.Context(), host("m", "b"), steady))(t)
 	ctx, end := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
