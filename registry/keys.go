@@ -21,7 +21,8 @@ func (k keyspace) cluster() string                 { return string(k) + "cluster
 func (k keyspace) restored() string                { return string(k) + "restored" }
 func (k keyspace) leader() string                  { return string(k) + "leader" }
 func (k keyspace) file(h unit.Hash) string         { return string(k) + "files/" + string(h) }
-func (k keyspace) unit(n unit.Name) string         { return string(k) + "units/" + string(n) }
+func (k keyspace) units() string                   { return string(k) + "units/" }
+func (k keyspace) unit(n unit.Name) string         { return k.units() + string(n) }
 func (k keyspace) machines() string                { return string(k) + "machines/" }
 func (k keyspace) machine(id machine.ID) string    { return string(k) + "machines/" + string(id) }
 func (k keyspace) overrides(id machine.ID) string  { return string(k) + "metadata/" + string(id) }

@@ -26,10 +26,20 @@ type Restored struct {
 	Cluster record.Cluster `json:"cluster"`
 	// Machines are those that were there, or had anything to do, by host names.
 	Machines map[machine.ID]string `json:"machines"`
+
+	// at is etcd's revision of the restore, which tells it from any other.
+	at int64
+	// since are the units that were written since, by people: they stay as written.
+	since map[unit.Name]bool
 }
 
-// ErrNotRestoring says that no restore is to be finished.
-var ErrNotRestoring = errors.New("no restore of etcd is to be finished: its units are scheduled as ever")
+var (
+	// ErrNotRestoring says that no restore is to be finished.
+	ErrNotRestoring = errors.New("no restore of etcd is to be finished: its units are scheduled as ever")
+	// ErrWrittenMeanwhile says that somebody has written units since they were read:
+	// what is to become of them must be decided anew.
+	ErrWrittenMeanwhile = errors.New("units were changed meanwhile")
+)
 
 // KeyRange is the keys from Key up to End, or Key alone if End is empty.
 type KeyRange struct{ Key, End string }
@@ -112,12 +122,23 @@ func (r *Registry) Restoring(ctx context.Context) (*Restored, *record.View, erro
 	if len(kvs) == 0 {
 		return nil, nil, ErrNotRestoring
 	}
-	held := &Restored{}
+	held := &Restored{at: kvs[0].ModRevision, since: map[unit.Name]bool{}}
 	if err := json.Unmarshal(kvs[0].Value, held); err != nil {
 		return nil, nil, unreadableKey(r.keys.restored(), err)
 	}
 	view, err := r.snapshot(ctx, []keyRange{prefixed(string(r.keys))})
-	return held, view, err
+	if err != nil {
+		return nil, nil, err
+	}
+	resp, err = r.txn(ctx, nil, []clientv3.Op{clientv3.OpGet(r.keys.units(), clientv3.WithPrefix(), clientv3.WithKeysOnly(), clientv3.WithMinModRev(held.at+1))})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+		_, name := r.keys.split(kv.Key)
+		held.since[unit.Name(name)] = true
+	}
+	return held, view, nil
 }
 
 // Reality is how a restored cluster differs from what its machines run.
@@ -131,9 +152,10 @@ type Reality struct {
 	Again []unit.Name
 }
 
-// RealityOf compares a restored cluster with what its machines say. Nothing that
-// runs is stopped because a backup is old.
-func RealityOf(v *record.View) Reality {
+// Reality compares a restored cluster with what its machines say. Nothing that
+// runs is stopped because a backup is old; but what somebody wants since is no
+// backup's word.
+func (h *Restored) Reality(v *record.View) Reality {
 	is := Reality{Run: map[unit.Name]record.Unit{}}
 	runs := map[unit.Name]bool{}
 	for key, s := range v.States {
@@ -145,13 +167,14 @@ func RealityOf(v *record.View) Reality {
 		switch {
 		case !known:
 			is.Unknown = append(is.Unknown, key.Unit)
+		case h.since[key.Unit]:
 		case u.Target != unit.TargetLaunched:
 			u.Target, u.Restart = unit.TargetLaunched, max(u.Restart, s.Restart, is.Run[key.Unit].Restart)
 			is.Run[key.Unit] = u
 		}
 	}
 	for name, u := range v.Units {
-		if u.Target == unit.TargetLaunched && !runs[name] {
+		if u.Target == unit.TargetLaunched && !runs[name] && !h.since[name] {
 			is.Again = append(is.Again, name)
 		}
 	}
@@ -161,21 +184,51 @@ func RealityOf(v *record.View) Reality {
 	return is
 }
 
-// FinishRestore makes the cluster go on, with what its machines run.
+// FinishRestore makes the cluster go on, with what its machines run. It changes no
+// unit that somebody has written since the restore: ErrWrittenMeanwhile, if that was
+// not known when it was decided. Then it isn't finished: ask Restoring anew. A restore
+// that somebody else has finished is ErrNotRestoring.
 func (r *Registry) FinishRestore(ctx context.Context, held *Restored, is Reality) error {
-	var ops []clientv3.Op
-	for _, name := range slices.Sorted(maps.Keys(is.Run)) {
-		ops = append(ops, clientv3.OpPut(r.keys.unit(name), encode(is.Run[name])))
-	}
-	for batch := range batches(ops, maxOps, alone) {
-		if _, err := r.txn(ctx, nil, batch); err != nil {
+	unfinished := clientv3.Compare(clientv3.ModRevision(r.keys.restored()), "=", held.at)
+	names := slices.Sorted(maps.Keys(is.Run))
+	var written []unit.Name
+	for batch := range batches(names, maxOps, func(name unit.Name) []clientv3.Op { return r.runOn(held, name, is.Run[name]) }) {
+		var ops []clientv3.Op
+		for _, name := range batch {
+			ops = append(ops, r.runOn(held, name, is.Run[name])...)
+		}
+		resp, err := r.txn(ctx, []clientv3.Cmp{unfinished}, ops)
+		switch {
+		case err != nil:
 			return unconfirmed(err)
+		case !resp.Succeeded:
+			return ErrNotRestoring
+		}
+		for i, name := range batch {
+			if !resp.Responses[i].GetResponseTxn().Succeeded {
+				written = append(written, name)
+			}
 		}
 	}
-	_, err := r.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(r.keys.restored()), ">", 0)},
+	if len(written) > 0 {
+		return fmt.Errorf("%w: %v", ErrWrittenMeanwhile, written)
+	}
+	resp, err := r.txn(ctx, []clientv3.Cmp{unfinished},
 		[]clientv3.Op{clientv3.OpPut(r.keys.cluster(), encode(held.Cluster)), clientv3.OpDelete(r.keys.restored())})
-	if err != nil {
+	switch {
+	case err != nil:
 		return unconfirmed(err)
+	case !resp.Succeeded:
+		return ErrNotRestoring
 	}
 	return nil
+}
+
+// runOn has a unit run from now on, if it is as it was restored.
+func (r *Registry) runOn(held *Restored, name unit.Name, u record.Unit) []clientv3.Op {
+	key := r.keys.unit(name)
+	return []clientv3.Op{clientv3.OpTxn([]clientv3.Cmp{
+		clientv3.Compare(clientv3.CreateRevision(key), ">", 0),
+		clientv3.Compare(clientv3.ModRevision(key), "<", held.at),
+	}, []clientv3.Op{clientv3.OpPut(key, encode(u))}, nil)}
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -75,7 +76,7 @@ func TestRestore(t *testing.T) {
 	if d := cmp.Diff(map[machine.ID]string{"m2": "m2"}, held.Missing(view)); d != "" {
 		t.Errorf("missing: %s", d)
 	}
-	is := RealityOf(view)
+	is := held.Reality(view)
 	if d := cmp.Diff(Reality{
 		Run:     map[unit.Name]record.Unit{"b.service": {File: "f", Target: unit.TargetLaunched, Restart: 3}},
 		Unknown: []unit.Name{"e.service"}, Again: []unit.Name{"c.service"},
@@ -97,4 +98,103 @@ func TestRestore(t *testing.T) {
 func TestHoldBackOfNothing(t *testing.T) {
 	_, _, err := HoldBack(etcdtest.Prefix(), func(KeyRange) ([]KeyValue, error) { return nil, nil })
 	mentions(t, err, "no cluster of fleet's", "etcd_key_prefix")
+}
+
+// restoring is a cluster with two units that run, though its backup has them stopped.
+func restoring(t *testing.T) (*Registry, *etcdtest.Server) {
+	t.Helper()
+	r, s := fresh(t)
+	k := r.keys
+	for _, kv := range [][2]string{
+		{k.unit("a.service"), `{"file":"f","target":"loaded"}`}, {k.unit("b.service"), `{"file":"f","target":"loaded"}`},
+		{k.restored(), `{"cluster":{"id":"c1","schema":"1.0.0"},"machines":{"m1":"n1"}}`},
+		{k.machine("m1"), `{"id":"m1"}`},
+		{k.statesOf("m1") + "a.service", `{"target":"launched","file":"f"}`}, {k.statesOf("m1") + "b.service", `{"target":"launched","file":"f"}`},
+	} {
+		s.Put(t, kv[0], kv[1])
+	}
+	return r, s
+}
+
+// What people want of a unit while a cluster is restored is newer than its backup.
+func TestRestoreAndWhatIsWrittenMeanwhile(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		write func(*testing.T, *Registry, *etcdtest.Server) error
+		want  unit.Target
+	}{
+		{"stopped", func(t *testing.T, r *Registry, _ *etcdtest.Server) error {
+			_, err := r.SetTarget(t.Context(), "a.service", unit.TargetInactive)
+			return err
+		}, unit.TargetInactive},
+		{"destroyed", func(t *testing.T, r *Registry, _ *etcdtest.Server) error {
+			_, err := r.DestroyUnit(t.Context(), "a.service")
+			return err
+		}, unit.TargetDestroyed},
+		{"deleted by hand", func(t *testing.T, r *Registry, s *etcdtest.Server) error {
+			s.Delete(t, r.keys.unit("a.service"))
+			return nil
+		}, ""},
+	} {
+		check := func(t *testing.T, r *Registry, s *etcdtest.Server) {
+			t.Helper()
+			held, view, err := r.Restoring(t.Context())
+			ok(t, err)
+			is := held.Reality(view)
+			if _, touched := is.Run["a.service"]; touched {
+				t.Error("what was written is to be undone")
+			}
+			ok(t, r.FinishRestore(t.Context(), held, is))
+			var a record.Unit
+			if e, there := s.All(t, r.keys.unit("a.service"))[r.keys.unit("a.service")]; there {
+				ok(t, json.Unmarshal([]byte(e.Value), &a))
+			}
+			if b := stored[record.Unit](t, s, r.keys.unit("b.service")); a.Target != tt.want || b.Target != unit.TargetLaunched {
+				t.Errorf("a.service is to be %q, b.service %q", a.Target, b.Target)
+			}
+		}
+		t.Run(tt.name+" before it is read", func(t *testing.T) {
+			r, s := restoring(t)
+			ok(t, tt.write(t, r, s))
+			check(t, r, s)
+		})
+		t.Run(tt.name+" after", func(t *testing.T) {
+			r, s := restoring(t)
+			held, view, err := r.Restoring(t.Context())
+			ok(t, err)
+			ok(t, tt.write(t, r, s))
+			if err := r.FinishRestore(t.Context(), held, held.Reality(view)); !errors.Is(err, ErrWrittenMeanwhile) || !strings.Contains(err.Error(), "[a.service]") {
+				t.Errorf("finished: %v", err)
+			}
+			if _, there := s.All(t, r.keys.cluster())[r.keys.cluster()]; there {
+				t.Error("the cluster goes on by what was read before")
+			}
+			check(t, r, s)
+		})
+	}
+}
+
+func TestFinishRestoreTwice(t *testing.T) {
+	r, s := restoring(t)
+	held, view, err := r.Restoring(t.Context())
+	ok(t, err)
+	is := held.Reality(view)
+	ok(t, r.FinishRestore(t.Context(), held, is))
+	_, err = r.SetTarget(t.Context(), "a.service", unit.TargetInactive)
+	ok(t, err)
+	before := s.All(t, string(r.keys))
+	for what, is := range map[string]Reality{"units to write": is, "none": {}} {
+		if err := r.FinishRestore(t.Context(), held, is); !errors.Is(err, ErrNotRestoring) {
+			t.Errorf("the second, with %s: %v", what, err)
+		}
+	}
+	// Nor by what was read in a restore before this one.
+	s.Put(t, r.keys.restored(), encode(held))
+	if err := r.FinishRestore(t.Context(), held, is); !errors.Is(err, ErrNotRestoring) {
+		t.Errorf("of another restore: %v", err)
+	}
+	s.Delete(t, r.keys.restored())
+	if d := cmp.Diff(before, s.All(t, string(r.keys))); d != "" {
+		t.Errorf("it wrote: %s", d)
+	}
 }

@@ -58,7 +58,11 @@ func Finish(ctx context.Context, o FinishOptions) error {
 				last, since = now, time.Now()
 			}
 			if len(missing) == 0 && time.Since(since) >= calm {
-				return o.finish(ctx, held, view)
+				err := o.finish(ctx, held, view)
+				if !errors.Is(err, registry.ErrWrittenMeanwhile) {
+					return err
+				}
+				o.Say(fmt.Sprintf("%v: looking again", err)) // each unit once: it stays as it was written
 			}
 		case err.Error() != said:
 			said = err.Error()
@@ -109,7 +113,7 @@ func spoken(v *record.View) string {
 }
 
 func (o FinishOptions) finish(ctx context.Context, held *registry.Restored, view *record.View) error {
-	is := registry.RealityOf(view)
+	is := held.Reality(view)
 	if err := o.Registry.FinishRestore(ctx, held, is); err != nil {
 		return err
 	}

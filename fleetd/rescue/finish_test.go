@@ -3,6 +3,7 @@ package rescue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ type returning struct {
 	held     registry.Restored
 	machines []machine.ID
 	view     *record.View
+	written  bool // one of its units was, since it was looked at last
 	finished *registry.Reality
 }
 
@@ -36,6 +38,11 @@ func (r *returning) Restoring(context.Context) (*registry.Restored, *record.View
 }
 
 func (r *returning) FinishRestore(_ context.Context, _ *registry.Restored, is registry.Reality) error {
+	if r.written {
+		r.written = false
+		r.view.Apply(record.UnitChange{Name: "m1.service", New: &record.Unit{Target: unit.TargetLaunched}})
+		return fmt.Errorf("%w: m1", registry.ErrWrittenMeanwhile)
+	}
 	r.finished = &is
 	return nil
 }
@@ -46,14 +53,16 @@ func TestFinish(t *testing.T) {
 		name    string
 		without []string
 		waits   bool // until it is given up
+		written bool
 		says    string
 	}{
-		{"all but one come back", nil, true, "waiting for n3"},
-		{"which is given up", []string{"m3"}, false, "never heard of them; they are left alone. Hand them in again (fleetctl start), and they stay as they are: [m1.service m2.service]"},
+		{"all but one come back", nil, true, false, "waiting for n3"},
+		{"one is handed in at the last moment", []string{"m3"}, false, true, "units were changed meanwhile: m1: looking again\nthey run, and the backup had never heard of them; they are left alone. Hand them in again (fleetctl start), and they stay as they are: [m2.service]\n"},
+		{"which is given up", []string{"m3"}, false, false, "never heard of them; they are left alone. Hand them in again (fleetctl start), and they stay as they are: [m1.service m2.service]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r := &returning{held: registry.Restored{Machines: map[machine.ID]string{"m1": "n1", "m2": "n2", "m3": "n3"}}, machines: []machine.ID{"m1", "m2"}, view: record.NewView()}
+			r := &returning{held: registry.Restored{Machines: map[machine.ID]string{"m1": "n1", "m2": "n2", "m3": "n3"}}, machines: []machine.ID{"m1", "m2"}, view: record.NewView(), written: tt.written}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			var said []string
