@@ -59,12 +59,8 @@ func (e *Engine) lead(ctx context.Context, lead *registry.Leadership, census *ce
 		case ctx.Err() != nil, errors.Is(err, registry.ErrDeposed), otherSchema(err):
 			return err
 		case !errors.Is(err, errResnapshot):
-			if errors.Is(err, registry.ErrCameBack) {
-				e.log.WithError(err).Info("its units aren't given to others as yet: starting over from a snapshot")
-			} else {
-				e.log.WithError(err).Warn("nobody knows what was written: starting over from a snapshot")
-				l.world.Pause(ctx, retryPause)
-			}
+			e.log.WithError(err).Warn("what is written by now must be read: starting over from a snapshot")
+			l.world.Pause(ctx, retryPause)
 			if err := l.anew(ctx); err != nil {
 				return err
 			}
