@@ -5,17 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/fleet-project/fleet/registry/etcdtest"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 	"github.com/google/go-cmp/cmp"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.uber.org/goleak"
 )
 
@@ -71,21 +68,6 @@ func TestFollowTellsASnapshotThenEveryChangeInOrder(t *testing.T) {
 		}
 	}
 	sameView(t, f.view(), snapshotted(t, r))
-}
-
-func TestFollowASnapshotOfManyPages(t *testing.T) {
-	r, s := fresh(t)
-	c := s.Client(t)
-	for i := range 2*firstPage + 7 {
-		if _, err := c.Put(t.Context(), r.keys.unit(unit.Name(fmt.Sprintf("u%d.service", i))), `{"target":"loaded"}`); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f := follow(t, r.Follow)
-	f.wait(t, "all units", func(v *record.View) bool { return len(v.Units) == 2*firstPage+7 })
-	if n := len(f.all()); n != 1 {
-		t.Errorf("%d updates", n)
-	}
 }
 
 func TestFollowStartsOverAfterCompaction(t *testing.T) {
@@ -339,66 +321,4 @@ func TestFollowMachineSeesOnlyItsOwn(t *testing.T) {
 	again.wait(t, "its own keys in a snapshot", check(1))
 	s.Delete(t, r.keys.cluster())
 	f.wait(t, "the cluster key's loss", func(v *record.View) bool { return v.Cluster == nil && len(v.Schedule) == 1 })
-}
-
-// Passwords are asked for when etcd is up, not when it is dialled.
-func TestDialWithPasswordWhileEtcdIsDown(t *testing.T) {
-	t.Parallel()
-	s := etcdtest.New(t)
-	c := s.Client(t)
-	_, err := c.UserAdd(t.Context(), "root", "secret")
-	ok(t, err)
-	_, err = c.UserGrantRole(t.Context(), "root", "root")
-	ok(t, err)
-	_, err = c.AuthEnable(t.Context())
-	ok(t, err)
-	s.Stop()
-	r, err := Dial(Config{Endpoints: s.Endpoints(), Username: "root", Password: "secret", RequestTimeout: 3 * time.Second})
-	ok(t, err)
-	t.Cleanup(func() { r.Close() })
-	s.Start(t)
-	eventually(t, "etcd lets us in", func() bool { _, err := r.Revision(t.Context()); return err == nil })
-	seeded(t, r, 0, 1)
-	f := follow(t, r.Follow)
-	f.wait(t, "the snapshot", func(v *record.View) bool { return len(v.Units) == 1 })
-	f.reached(t, seeded(t, r, 1, 2))
-	p := must(r.Join(t.Context(), host("m", "b"), steady))(t)
-	ok(t, p.renew(t.Context()))
-}
-
-func TestDialRefusesMissingTLSFiles(t *testing.T) {
-	missing := t.TempDir() + "/ca.pem"
-	_, err := Dial(Config{Endpoints: []string{"https://127.0.0.1:2379"}, CAFile: missing})
-	if !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%v", err)
-	}
-	mentions(t, err, missing)
-	if _, err := Dial(Config{}); err == nil {
-		t.Error("dialled no endpoint at all")
-	}
-}
-
-func TestPagesFitWhatTheyHold(t *testing.T) {
-	page := func(n, size int) []*mvccpb.KeyValue {
-		kvs := make([]*mvccpb.KeyValue, n)
-		for i := range kvs {
-			kvs[i] = &mvccpb.KeyValue{Key: []byte("k"), Value: make([]byte, size-1)}
-		}
-		return kvs
-	}
-	for name, tc := range map[string]struct {
-		kvs  []*mvccpb.KeyValue
-		want int64
-	}{
-		"states":      {page(1000, 200), largePage},
-		"units":       {page(1000, 400), pageBytes / 400},
-		"large texts": {page(10, 1<<20), 100},
-		"nothing":     {nil, 100},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := nextPage(tc.kvs); got != tc.want {
-				t.Errorf("the next page has %d keys, want %d", got, tc.want)
-			}
-		})
-	}
 }
