@@ -150,8 +150,11 @@ func (s *scene) log(h *platform.Host) string {
 	return s.run(h, "journalctl -o cat -u fleet.service --since=@"+s.since())
 }
 
-// since is when the row began, for journalctl.
-func (s *scene) since() string { return fmt.Sprint(s.clock.Unix()) }
+// since is when the row began, for journalctl: not the second in which it did, for
+// another row may have ended in that.
+func (s *scene) since() string {
+	return fmt.Sprintf("%d.%06d", s.clock.Unix(), s.clock.Nanosecond()/1000)
+}
 
 func (s *scene) now() Moment {
 	s.t.Helper()
