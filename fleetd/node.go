@@ -268,6 +268,12 @@ func (n *node) goingOn(what string) {
 
 // abandon is leaving for a host that has not joined: what an earlier fleetd
 // left running would run a second time elsewhere, once that one's lease ends.
+//
+// That one's dead man's switch stays armed: should this fleetd be killed half-way, or a
+// unit take long to stop, it kills what says Isolation=stop in time. If it acts when all
+// is stopped, it finds nothing and ends; and a later fleetd that has joined ends it
+// before it starts anything ([agent.Agent.Run]), so it never stops what runs on another
+// lease.
 func (n *node) abandon(ctx context.Context, opts agent.Options) error {
 	n.goingOn("leaving before this host could join the cluster: stopping the units of an earlier fleetd, if there are any")
 	ctx, cancel := context.WithTimeout(ctx, abandonTime)
