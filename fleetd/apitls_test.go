@@ -188,7 +188,7 @@ func TestAPICertificatesAreRotated(t *testing.T) {
 		if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		n.reload(t.Context(), func() (*config.Config, error) { return config.Load(path, nil) })
+		n.reload(t.Context(), func() (*config.Config, error) { return check(path, nil) })
 	}
 	newCA := etcdtest.NewCA(t, "new")
 	newCert, newKey := newCA.Issue(t, "server", "127.0.0.1", time.Hour)

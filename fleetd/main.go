@@ -68,7 +68,7 @@ To try fleet on this machine alone, run: fleetd dev`,
 	root.SetVersionTemplate(versionText())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.Flags().StringVar(&opts.config, "config", "", "configuration file (default /etc/fleet/fleet.conf, if there)")
-	root.AddCommand(devCommand(), setup.Command(version), discoveryCommand(), etcdCommand(), isolateCommand(), &cobra.Command{
+	root.AddCommand(checkCommand(), devCommand(), setup.Command(version), discoveryCommand(), etcdCommand(), isolateCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,

@@ -260,7 +260,7 @@ func TestReload(t *testing.T) {
 				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				return config.Load(path, nil)
+				return check(path, nil)
 			})
 			for _, w := range tt.want {
 				if !strings.Contains(said.String(), w) {

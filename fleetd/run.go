@@ -28,7 +28,7 @@ func runDaemon(ctx context.Context, opts runOptions) error {
 	defer signal.Stop(reload)
 	defer signal.Stop(dump)
 
-	load := func() (*config.Config, error) { return config.Load(opts.config, os.Environ()) }
+	load := func() (*config.Config, error) { return check(opts.config, os.Environ()) }
 	cfg, err := load()
 	if err != nil {
 		return err

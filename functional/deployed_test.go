@@ -250,11 +250,15 @@ func TestCompatFleetdReload(t *testing.T) {
 	h := w.Hosts[2]
 	conf := w.run(h, "cat /etc/fleet/fleet.conf") + "\n"
 	w.deploy(h, map[string]string{"/etc/fleet/fleet.conf": conf}, "true")
-	reload := func(conf string) {
+	write := func(conf string) {
 		t.Helper()
 		if err := h.WriteFile(w.ctx, "/etc/fleet/fleet.conf", platform.File{Content: conf}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	reload := func(conf string) {
+		t.Helper()
+		write(conf)
 		w.run(h, "systemctl reload fleet.service")
 	}
 	pid := w.mainPID(h, "fleet.service")
@@ -278,7 +282,14 @@ func TestCompatFleetdReload(t *testing.T) {
 	w.awaitLog(h, "agent_ttl changed to 7s, which needs a restart; until then it stays 5s")
 	w.awaitLog(h, "etcd_password changed to (hidden), which needs a restart")
 	w.await("the unit to be back", func() (bool, string) { return w.active(h, "movable.service"), w.fleetctl("list-units") })
-	reload("verbosity=loud\n")
+	write("verbosity=loud\n")
+	if out, err := h.Run(w.ctx, "systemctl", "reload", "fleet.service"); err == nil {
+		t.Errorf("a reload that is refused has ended well: %s", out)
+	}
+	w.await("the journal to say why", func() (bool, string) {
+		log := w.run(h, "journalctl -o cat -u fleet.service")
+		return strings.Contains(log, "\nfleetd: /etc/fleet/fleet.conf:1: verbosity: \"loud\" is not a whole number\n"), log
+	})
 	w.awaitLog(h, `reload refused: the running configuration stays" error="/etc/fleet/fleet.conf:1: verbosity: \"loud\" is not a whole number`)
 	if log := w.fleetLog(h); strings.Contains(log, "s3cret") {
 		t.Error("the password was logged")
