@@ -15,7 +15,7 @@ type plan struct {
 	chaos                        time.Duration // how long faults and operators are at work
 	every                        time.Duration // between faults, on average
 	pause                        time.Duration // between an operator's deeds, on average
-	faults                       []string      // that may happen
+	faults                       []fault       // that may happen
 }
 
 // drawPlan decides what world a seed makes.
@@ -38,7 +38,7 @@ func drawPlan(seed uint64) plan {
 		p.pause /= 10
 	}
 	// Some faults only, so that each is met with few others, too.
-	for _, f := range faultNames {
+	for _, f := range faultKinds {
 		if r.IntN(2) == 0 {
 			p.faults = append(p.faults, f)
 		}
@@ -50,7 +50,7 @@ func drawPlan(seed uint64) plan {
 func largePlan(seed uint64) plan {
 	p := drawPlan(seed)
 	p.machines, p.engines, p.operators, p.units, p.ttl = 2000, 3, 20, 4000, 30*time.Second
-	p.chaos, p.every, p.pause, p.faults = 45*time.Second, 300*time.Millisecond, 2*time.Second, faultNames
+	p.chaos, p.every, p.pause, p.faults = 45*time.Second, 300*time.Millisecond, 2*time.Second, faultKinds
 	return p
 }
 

@@ -3,10 +3,14 @@ package simulation
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"github.com/fleet-project/fleet/agent/systemd"
 	"github.com/fleet-project/fleet/unit"
 )
+
+// errNoFile is what a host without such a file says.
+var errNoFile = errors.New("no such unit file")
 
 // What the model of systemd says of files and states.
 
