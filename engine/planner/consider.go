@@ -313,10 +313,14 @@ func (p *Planner) situation(j *job) situation {
 		h := s.host
 		switch {
 		case !h.live():
-			if !s.placed {
+			// What it says ends with its lease: until then it may be there, and run
+			// what nobody tells it to any more.
+			if !s.placed && !s.stray() {
 				continue
 			}
-			sit.absent = append(sit.absent, s)
+			if s.placed {
+				sit.absent = append(sit.absent, s)
+			}
 			if h.missing.After(sit.until) {
 				sit.until = h.missing
 			}

@@ -273,6 +273,50 @@ func TestWake(t *testing.T) {
 	}
 }
 
+// TestWaitsForWhoeverSaysThatItRuns: somebody has deleted a machine's presence and what
+// it was told, but its lease lives, for what it says is there.
+func TestWaitsForWhoeverSaysThatItRuns(t *testing.T) {
+	begin := func() (s *sim, on record.Key) {
+		s = withMachines("a", "b")
+		s.submit("web.service", "launched", "[Service]\n")
+		s.settle()
+		on = record.Key{Machine: s.placed("web.service", false)[0], Unit: "web.service"}
+		m := s.view.Machines[on.Machine]
+		s.placement(on, nil)
+		s.do(record.MachineChange{ID: on.Machine, Old: &m})
+		s.newLeader()
+		if plan := s.step(time.Second); len(plan.Decisions) > 0 || !plan.Wake.Equal(s.now.Add(grace)) {
+			t.Errorf("begins with %v, wakes at %v", plan.Decisions, plan.Wake)
+		}
+		return s, on
+	}
+	t.Run("it is back", func(t *testing.T) {
+		s, on := begin()
+		s.machine(s.hosts[on.Machine])
+		s.settle()
+		if got := s.placed("web.service", true); !slices.Equal(got, []machine.ID{on.Machine}) {
+			t.Errorf("placed on %v, ran on %s", got, on.Machine)
+		}
+	})
+	t.Run("its lease ends", func(t *testing.T) {
+		s, on := begin()
+		s.state(on, nil)
+		s.settle()
+		if got := s.placed("web.service", true); len(got) != 1 || got[0] == on.Machine {
+			t.Errorf("placed on %v, ran on %s", got, on.Machine)
+		}
+	})
+	t.Run("it is given up", func(t *testing.T) {
+		s, on := begin()
+		if plan := s.step(grace); len(plan.Decisions) != 1 {
+			t.Errorf("when it was given up: %v", plan.Decisions)
+		}
+		if got := s.placed("web.service", true); len(got) != 1 || got[0] == on.Machine {
+			t.Errorf("placed on %v, ran on %s", got, on.Machine)
+		}
+	})
+}
+
 // TestForgets: nothing is kept in memory of what is gone.
 func TestForgets(t *testing.T) {
 	s := withMachines("a", "b")
