@@ -78,7 +78,7 @@ fuzz: ## send every parser and service whatever comes to mind, for FUZZTIME (10m
 	done
 
 .PHONY: mutants
-mutants: ## break the source in five ways, one at a time: the simulation must notice each, and nothing else
+mutants: ## break the source in six ways, one at a time: the simulation must notice each, and nothing else
 	go run ./engine/simulation/mutants
 
 .PHONY: functional

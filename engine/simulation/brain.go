@@ -61,8 +61,7 @@ func (e engineWorld) Campaign(ctx context.Context, id machine.ID, ttl time.Durat
 		lead, err := c.Elected(ctx, lost, end)
 		if err == nil && lead != nil {
 			e.leads = true
-			w.count("leader elected")
-			w.note("", h(e.process), "leads now")
+			w.crown(e.process)
 			return lead, nil
 		}
 		if err != nil || closed(lost) {

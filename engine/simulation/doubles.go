@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fleet-project/fleet/machine"
+	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
 
@@ -25,6 +26,7 @@ func (j *judge) doubles(name unit.Name) {
 	for _, id := range slices.Sorted(maps.Keys(on)) {
 		lost := j.strange[id] != nil
 		switch {
+		case j.untraced[record.Key{Machine: id, Unit: name}]: // nobody can know
 		case !lost, j.isolated(name) && !j.powerless(id):
 			known = append(known, id)
 		default:

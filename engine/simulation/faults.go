@@ -4,7 +4,8 @@ import "time"
 
 // faults are what is wrong at the moment, besides what is wrong with a link.
 type faults struct {
-	midBatch int // of a thousand of a leader's requests, the leader is stopped or killed in that
+	midBatch int  // of a thousand of a leader's requests, the leader is stopped or killed in that
+	setNext  bool // the clock of whoever leads next is set
 	over     bool
 }
 
@@ -39,6 +40,8 @@ var faultKinds = []fault{
 	keyFault("cluster key deleted", "cluster"),
 	keyFault("leader key deleted", "leader/"),
 	{"leader stopped in a batch", leaderToBeStopped},
+	{"clock set", clockSet},
+	{"new leader's clock set", newLeaderSet},
 }
 
 // troubles draws faults, one after the other, until they are over.

@@ -45,20 +45,22 @@ type HostOptions struct {
 	Log *logrus.Entry
 }
 
-// Clock is a host's, which nobody sets.
+// Clock is a host's.
 type Clock interface {
-	// Now may be slow or fast, and stands still while the host is suspended.
+	// Now has two readings, as time.Now's results have: of the wall's clock, which
+	// anybody may set, and of the monotonic clock, which nobody sets and which stands
+	// still while the host is suspended. Either may be slow or fast.
 	Now() time.Time
-	// Boottime goes on then.
-	Boottime() time.Time
+	// Boottime is like the latter, but goes on then.
+	Boottime() time.Duration
 }
 
 // Host is one machine: a model of systemd, and the real agent on it.
 type Host struct {
 	opts   HostOptions
 	boots  int
-	booted time.Time // by the host's clock
-	asleep time.Time // until then it is suspended
+	booted time.Duration // by the host's clock
+	asleep time.Time     // until then it is suspended
 
 	sys     *machineSystemd // nil: powered off
 	records *records
@@ -133,7 +135,7 @@ func (h *Host) Suspend(now, until time.Time) {
 }
 
 // uptime counts the time in which the host was suspended, too.
-func (h *Host) uptime() (time.Duration, error) { return h.opts.Clock.Boottime().Sub(h.booted), nil }
+func (h *Host) uptime() (time.Duration, error) { return h.opts.Clock.Boottime() - h.booted, nil }
 
 // Boot powers a host on that is off, with a new boot id; fleetd starts.
 func (h *Host) Boot(now time.Time) {

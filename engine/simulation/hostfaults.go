@@ -1,6 +1,9 @@
 package simulation
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // What goes wrong with a host, its systemd and its fleetd.
 
@@ -87,6 +90,59 @@ func (n *node) cripple(d time.Duration) {
 	if t := n.world.now.Add(d); t.After(n.helpless) {
 		n.helpless = t
 	}
+}
+
+// clockSet has a host's wall clock be set, and a few more times in the moments after:
+// what sets a clock wrong is seldom alone with it.
+func clockSet(w *world, n *node) bool {
+	if !n.Up() || n.asleepNow() {
+		return false
+	}
+	n.setClock()
+	at := time.Duration(0)
+	for range w.rand.IntN(6) {
+		at += w.someTime(15 * time.Second)
+		w.after(at, n.setClock)
+	}
+	return true
+}
+
+// newLeaderSet has the clock of whoever leads next be set while it gives the missing
+// their time.
+func newLeaderSet(w *world, _ *node) bool {
+	w.faults.setNext = true
+	return false // it counts when it happens
+}
+
+// crown has the world know that a process's engine leads from now on.
+func (w *world) crown(p *process) {
+	n := w.byID[h(p)]
+	w.count("leader elected")
+	w.note("", n.Machine().ID, "leads now")
+	if w.faults.setNext {
+		w.faults.setNext = false
+		w.count("new leader's clock set")
+		w.after(w.someTime(w.ttl), n.setClock)
+	}
+}
+
+// setClock sets the wall clock right, or a second to ten years ahead of or behind the
+// truth. It stays so when faults are over: nothing needs it to be right.
+func (n *node) setClock() {
+	const most = 10 * 365 * 24 * time.Hour
+	w := n.world
+	if !n.Up() || n.asleepNow() || w.faults.over {
+		return
+	}
+	d := time.Duration(float64(time.Second) * math.Pow(most.Seconds(), w.rand.Float64()))
+	switch w.rand.IntN(5) {
+	case 0:
+		d = 0
+	case 1, 2:
+		d = -d
+	}
+	w.note("", n.Machine().ID, "the clock is set: it was %s ahead of the truth, and is %s", n.link.set, d)
+	n.link.set = d
 }
 
 func handedOver(w *world, n *node) bool {

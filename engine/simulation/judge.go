@@ -47,7 +47,10 @@ type judge struct {
 	// restored: if the unit is destroyed then, while its machine is away, nobody knows
 	// any more that it is fleet's.
 	untold map[record.Key]bool
-	asked  map[unit.Name]*wishes
+	// untraced are those of which somebody deleted the state, too: what runs there is
+	// known to nobody until its machine says it again, and may be placed elsewhere.
+	untraced map[record.Key]bool
+	asked    map[unit.Name]*wishes
 
 	reign
 
@@ -67,7 +70,7 @@ type wishes struct {
 }
 
 func newJudge(w *world) *judge {
-	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, strange: map[machine.ID]*absence{}, torn: map[machine.ID]tear{}, untold: map[record.Key]bool{}, asked: map[unit.Name]*wishes{}, reign: reign{absent: map[machine.ID]time.Time{}}}
+	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, strange: map[machine.ID]*absence{}, torn: map[machine.ID]tear{}, untold: map[record.Key]bool{}, untraced: map[record.Key]bool{}, asked: map[unit.Name]*wishes{}, reign: reign{absent: map[machine.ID]time.Time{}}}
 }
 
 // begin has the judge look at the store from now on.
@@ -152,11 +155,15 @@ func (j *judge) change(c record.Change) {
 	case record.PlacementChange:
 		w.note(c.Unit, c.Machine, "stored: schedule %s", say(c.New))
 		if c.New != nil {
-			delete(j.untold, record.Key{Machine: c.Machine, Unit: c.Unit})
+			delete(j.untold, c.Key)
+		}
+		if now, was := c.New, c.Old; now != nil && now.Target.Wanted() || now == nil && was != nil && !was.Target.Wanted() {
+			delete(j.untraced, c.Key) // known again, or taken away
 		}
 		if c.New != nil && !c.New.Target.Wanted() && j.steady(c.Unit) {
 			j.ended()
-			if j.w.count("promise: a withdrawal has a cause"); !j.mayLeave(c.Machine) {
+			untraced := j.untraced[c.Key] && j.placedBeside(c.Machine, c.Unit)
+			if j.w.count("promise: a withdrawal has a cause"); !untraced && !j.mayLeave(c.Machine) {
 				j.fail("no restart or move without a cause", c.Unit, c.Machine, "nobody touched it, its machine was neither lost nor left, and yet it is taken away")
 			}
 		}
@@ -179,10 +186,17 @@ func sayState(s *record.State) string {
 	return fmt.Sprintf("%s restart %d %s/%s %s", s.Target, s.Restart, s.Active, s.Sub, s.Error)
 }
 
-// deleted notes that somebody deletes a key by hand.
+// deleted notes that somebody has deleted a key by hand.
 func (j *judge) deleted(key string) {
-	if on, name, ok := strings.Cut(strings.TrimPrefix(key, scheduleKeys), "/"); ok && strings.HasPrefix(key, scheduleKeys) {
-		j.untold[record.Key{Machine: machine.ID(on), Unit: unit.Name(name)}] = true
+	at, told := strings.CutPrefix(key, scheduleKeys)
+	at, said := strings.CutPrefix(at, stateKeys)
+	on, name, _ := strings.Cut(at, "/")
+	k := record.Key{Machine: machine.ID(on), Unit: unit.Name(name)}
+	if told {
+		j.untold[k] = true
+	}
+	if (told || said) && j.w.store.Get(scheduleKeys+at) == nil && j.w.store.Get(stateKeys+at) == nil {
+		j.untraced[k] = true
 	}
 }
 

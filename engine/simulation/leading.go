@@ -15,6 +15,7 @@ import (
 // Where what the leader alone may write is stored, and what tells who it is.
 const (
 	scheduleKeys = registry.DefaultPrefix + "schedule/"
+	stateKeys    = registry.DefaultPrefix + "states/"
 	machineKeys  = registry.DefaultPrefix + "machines/"
 	leaderKeys   = registry.DefaultPrefix + "leader/"
 )

@@ -11,7 +11,8 @@ import (
 
 // link is one host's way to etcd, and what is wrong with it.
 type link struct {
-	drift      float64       // of the host's clock
+	drift      float64       // of the host's clocks
+	set        time.Duration // ahead of the truth, to which the host's wall clock was set
 	slept      time.Duration // how long the host was suspended, altogether
 	latency    time.Duration // of one way, on average
 	deaf, mute bool          // nothing comes from etcd, or gets there
@@ -73,8 +74,8 @@ func (p *process) send(writes bool, do func()) error {
 		w.count("late write")
 		w.after(requestTimeout+w.someTime(lateAtMost), func() { arrive(false) })
 	}
-	for end := p.Now().Add(requestTimeout); !answered; {
-		if !p.Now().Before(end) {
+	for end := p.monotonic() + requestTimeout; !answered; {
+		if p.monotonic() >= end {
 			return context.DeadlineExceeded
 		}
 		p.wake(t, p.trueTime(end))

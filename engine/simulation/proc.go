@@ -48,34 +48,15 @@ func (p *process) Registry() *registry.Registry { return p.registry }
 // Now is Process's.
 func (p *process) Now() time.Time { return hostClock{p.world, p.link}.Now() }
 
-// trueTime is when the host's clock will show t, or just after, unless the host is
-// suspended meanwhile.
-func (p *process) trueTime(t time.Time) time.Time {
-	c := hostClock{p.world, p.link}
-	at := epoch.Add(c.link.slept + time.Duration(float64(t.Sub(epoch))/(1+c.link.drift)))
-	for c.at(at).Before(t) { // it is rounded
-		at = at.Add(1)
-	}
-	return at
+// monotonic is what the clock shows that nobody sets.
+func (p *process) monotonic() time.Duration {
+	return hostClock{p.world, p.link}.monotonic(p.world.now)
 }
 
-// hostClock is the clock of a link's host, which runs a little fast or slow.
-type hostClock struct {
-	world *world
-	link  *link
+// trueTime is when that clock will show m.
+func (p *process) trueTime(m time.Duration) time.Time {
+	return hostClock{p.world, p.link}.trueTime(m)
 }
-
-// Now is Clock's.
-func (c hostClock) Now() time.Time { return c.at(c.world.now) }
-
-// at is what it shows at a true time.
-func (c hostClock) at(t time.Time) time.Time {
-	passed := t.Sub(epoch) - c.link.slept
-	return epoch.Add(passed + time.Duration(float64(passed)*c.link.drift))
-}
-
-// Boottime is Clock's.
-func (c hostClock) Boottime() time.Time { return c.Now().Add(c.link.slept) }
 
 // Freeze is Process's.
 func (p *process) Freeze(until time.Time) {

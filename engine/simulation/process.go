@@ -13,8 +13,8 @@ import (
 type Process interface {
 	// Registry is this process's own, over the model of etcd.
 	Registry() *registry.Registry
-	// Now is the time of the host's clock, which may be slow or fast, and which
-	// nobody sets: what a real process measures time by.
+	// Now is the time of the host's clock, with both readings: what a real process
+	// measures time by.
 	Now() time.Time
 	// Go begins a task. It takes its first turn when the present one waits or ends.
 	Go(task func(ctx context.Context))

@@ -88,14 +88,14 @@ func (p *process) mustLive() {
 	}
 }
 
-// sleep has the running task wait, by the host's clock.
+// sleep has the running task wait, by the host's monotonic clock.
 func (p *process) sleep(d time.Duration) {
 	p.mustLive()
 	t := p.world.running
-	end := p.Now().Add(d)
+	end := p.monotonic() + d
 	for {
 		p.wake(t, p.trueTime(end))
-		if t.wait(); !p.Now().Before(end) {
+		if t.wait(); p.monotonic() >= end {
 			return
 		}
 	}
@@ -110,6 +110,7 @@ func (p *process) Await(ctx context.Context, ready <-chan struct{}, until time.T
 func (p *process) await(ctx context.Context, ready, lost <-chan struct{}, until time.Time) {
 	p.mustLive()
 	t := p.world.running
+	end := p.monotonic() + until.Sub(p.Now()) // of a timer, which goes by no other clock
 	for {
 		select {
 		case <-ready:
@@ -118,11 +119,11 @@ func (p *process) await(ctx context.Context, ready, lost <-chan struct{}, until 
 			return
 		default:
 		}
-		if ctx.Err() != nil || !until.IsZero() && !p.Now().Before(until) {
+		if ctx.Err() != nil || !until.IsZero() && p.monotonic() >= end {
 			return
 		}
 		if !until.IsZero() {
-			p.wake(t, p.trueTime(until))
+			p.wake(t, p.trueTime(end))
 		}
 		t.ready, t.lost = ready, lost
 		t.wait()

@@ -54,6 +54,13 @@ var mutations = []mutation{
 		was:    "	h.want = nil\n",
 		is:     "	h.want = &record.Spec{Target: unit.TargetNone}\n",
 	},
+	{
+		name:   "lease by the wall",
+		broken: "an agent knows its lease's end however its host's clock is set",
+		file:   "agent/isolation.go",
+		was:    "	renewed := a.opts.Presence.RenewedAt()\n",
+		is:     "	renewed := a.opts.Presence.RenewedAt().Round(0)\n",
+	},
 }
 
 // overlay writes what `go build -overlay` takes to build the mutant, into dir.
