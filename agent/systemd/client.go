@@ -107,6 +107,7 @@ type Client struct {
 
 	files     sync.Mutex         // held while files and systemd's view of them change
 	unheard   map[unit.Name]bool // systemd had nothing of them when they were claimed; guarded by files
+	stamp     time.Time          // the latest that a unit's file has had; guarded by files
 	reloading sync.Mutex         // one reload at a time
 }
 

@@ -140,13 +140,24 @@ func (c *Client) write(f File) error {
 	if err := os.WriteFile(temp, f.Text, 0o644); err != nil {
 		return err
 	}
-	// The kernel stamps files in steps of 4 ms or so. systemd compares stamps,
-	// so each text gets its own.
-	now := time.Now()
-	if err := os.Chtimes(temp, now, now); err != nil {
+	c.outdate(f.Name)
+	if err := os.Chtimes(temp, c.stamp, c.stamp); err != nil {
 		return err
 	}
 	return os.Rename(temp, c.path(f.Name))
+}
+
+// outdate makes the next stamp of a unit's file. To systemd a text is new if its stamp
+// is later than that of the text which it has in memory. But the kernel stamps files in
+// steps of 4 ms or so; and the host's clock may have been set back since.
+func (c *Client) outdate(name unit.Name) {
+	now := time.Now().Round(0) // stamps are of the wall's clock
+	if old, err := os.Stat(c.path(name)); err == nil && old.ModTime().After(c.stamp) {
+		c.stamp = old.ModTime()
+	}
+	if c.stamp = c.stamp.Add(time.Microsecond); now.After(c.stamp) {
+		c.stamp = now
+	}
 }
 
 // touch makes systemd see that something in the directory changed, even if it
@@ -160,6 +171,7 @@ func (c *Client) touch() error {
 func (c *Client) Remove(name unit.Name) error {
 	c.files.Lock()
 	defer c.files.Unlock()
+	c.outdate(name) // systemd may have it in memory when it is written anew
 	if err := os.Remove(c.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -205,6 +205,54 @@ func TestChangedTextIsReloadedOnce(t *testing.T) {
 	}
 }
 
+// A text was written while the host's clock was ahead; since then the clock was set back.
+func TestChangedTextAfterTheClockWasSetBack(t *testing.T) {
+	text := func(version string) []byte { return []byte("[Unit]\nDescription=" + version + "\n" + sleeper) }
+	begin := func(t *testing.T, name unit.Name) (*Client, context.Context) {
+		c, ctx := dial(t)
+		put(ctx, t, c, File{name, text("one")})
+		ahead := time.Now().Add(24 * time.Hour)
+		if err := os.Chtimes(c.path(name), ahead, ahead); err != nil {
+			t.Fatal(err)
+		}
+		start(ctx, t, c, name)
+		return c, ctx
+	}
+	has := func(ctx context.Context, t *testing.T, c *Client, name unit.Name, want string) {
+		t.Helper()
+		var description string
+		if err := c.property(ctx, name, unitIface, "Description", &description); err != nil || description != want {
+			t.Errorf("systemd has version %q, not %q (%v)", description, want, err)
+		}
+	}
+	t.Run("replaced", func(t *testing.T) {
+		c, ctx := begin(t, "setback.service")
+		for i, version := range []string{"two", "three"} {
+			rewrite(ctx, t, c, File{"setback.service", text(version)})
+			if n := reloads(c, reasonChanged); n != float64(i+1) {
+				t.Errorf("%v reloads for %d texts", n, i+1)
+			}
+			has(ctx, t, c, "setback.service", version)
+		}
+	})
+	t.Run("taken away, and written anew while another refers to it", func(t *testing.T) {
+		c, ctx := begin(t, "setback-again.service")
+		put(ctx, t, c, File{"setback-wants.service", []byte("[Unit]\nWants=setback-again.service\n" + sleeper)})
+		start(ctx, t, c, "setback-wants.service")
+		job, err := c.Stop(ctx, "setback-again.service")
+		if err != nil {
+			t.Fatal(err)
+		}
+		result(ctx, t, job)
+		if err := c.Remove("setback-again.service"); err != nil {
+			t.Fatal(err)
+		}
+		put(ctx, t, c, File{"setback-again.service", text("two")})
+		start(ctx, t, c, "setback-again.service")
+		has(ctx, t, c, "setback-again.service", "two")
+	})
+}
+
 // A text that systemd has dropped from memory needs no reload to change.
 func TestChangedTextOfStoppedUnit(t *testing.T) {
 	c, ctx := dial(t)
