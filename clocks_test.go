@@ -37,6 +37,9 @@ func TestNothingIsDecidedByTheWallClock(t *testing.T) {
 				if s, ok := n.(*ast.SelectorExpr); ok && loses[s.Sel.Name] {
 					t.Errorf("%s: %s goes by the wall's clock, which may jump", fset.Position(s.Pos()), s.Sel.Name)
 				}
+				if c, ok := n.(*ast.CallExpr); ok && stripped(c) {
+					t.Errorf("%s: this leaves the wall's clock only, which may jump", fset.Position(c.Pos()))
+				}
 				return true
 			})
 		}
@@ -44,4 +47,14 @@ func TestNothingIsDecidedByTheWallClock(t *testing.T) {
 	if looked < 50 {
 		t.Errorf("only %d files were looked at", looked)
 	}
+}
+
+// stripped reports whether a call is Round(0) or Truncate(0).
+func stripped(c *ast.CallExpr) bool {
+	s, ok := c.Fun.(*ast.SelectorExpr)
+	if !ok || s.Sel.Name != "Round" && s.Sel.Name != "Truncate" || len(c.Args) != 1 {
+		return false
+	}
+	by, ok := c.Args[0].(*ast.BasicLit)
+	return ok && by.Value == "0"
 }
