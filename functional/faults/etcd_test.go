@@ -42,7 +42,7 @@ var etcdRows = []row{
 	},
 	{
 		name:     "etcd-full",
-		fault:    "etcd's quota is full (alarm NOSPACE) for three agent_ttl",
+		fault:    "etcd's quota is full (alarm NOSPACE) for three agent_ttl (of 12 s)",
 		promised: "no unit is touched; fleetctl and fleetd say that fleetd etcd free helps, and after that units can be started again",
 		wrecks:   true,
 		run:      etcdFull,
@@ -98,6 +98,7 @@ func (s *scene) etcdLeader() *platform.Host {
 }
 
 func memberLost(s *scene) {
+	s.ttl(cutTTL)
 	everyone := "http://127.0.0.1:2379"
 	for _, h := range s.Hosts {
 		everyone += ",http://" + h.IP() + ":2379"
@@ -113,7 +114,7 @@ func memberLost(s *scene) {
 	s.beginLeases()
 	s.loseEtcd(h)
 	s.startMore(9)
-	s.pass(3 * agentTTL)
+	s.pass(cutTTL) // by which a lease that isn't renewed has ended
 	s.replaceMember(h)
 	s.expect(s.account(), want{})
 	s.noLeaseEnded()
@@ -135,6 +136,7 @@ func (s *scene) replaceMember(h *platform.Host) {
 }
 
 func memberLostAlone(s *scene) {
+	s.ttl(cutTTL)
 	s.start("w", 12, Witness())
 	once := s.start("never-twice", 6, Witness("Isolation=stop"))
 	h := s.etcdLeader()
@@ -143,7 +145,7 @@ func memberLostAlone(s *scene) {
 	s.begin()
 	healed := s.cut(h)
 	s.loseEtcd(h)
-	s.pass(3 * agentTTL)
+	s.pass(3 * cutTTL)
 	s.replaceMember(h)
 	healed()
 	a := s.account()
@@ -251,9 +253,7 @@ func etcdFull(s *scene) {
 		_, err := h.Run(s.ctx, "sh", "-ec", "systemctl daemon-reload; systemctl restart etcd2.service")
 		return err
 	}))
-	for _, h := range s.Hosts {
-		s.awaitJoined(h)
-	}
+	s.ttl(cutTTL)
 	s.start("w", 12, Witness())
 	s.start("never-twice", 6, Witness("Isolation=stop"))
 	s.submit("refused", Witness())
@@ -273,7 +273,7 @@ exit 1`)
 		says := s.status(first)
 		return strings.Contains(says, "fleetd etcd free"), says
 	})
-	s.pass(3 * agentTTL)
+	s.pass(3 * cutTTL)
 	s.run(first, "fleetd etcd free")
 	s.startMore(6)
 	s.expect(s.account(), want{})

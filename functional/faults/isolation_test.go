@@ -162,7 +162,8 @@ func (s *scene) endIsolated(units []string) {
 func (s *scene) aloneOn(units []string, but *platform.Host) (on *platform.Host) {
 	s.t.Helper()
 	s.await("the units to run together on one host", func() (bool, string) {
-		l, now := s.ledger(), s.now()
+		now := s.now() // before the disks are read, for that may take longer than a beat
+		l := s.ledger()
 		hosts := map[string]bool{}
 		var saw []string
 		for _, unit := range units {

@@ -60,7 +60,7 @@ var networkRows = []row{
 
 // cutTTL is the shortest agent_ttl with which other hosts' leases are renewed in time
 // for their units with Isolation=stop while etcd elects, for the host that is cut off
-// may have led etcd, too.
+// may have led etcd, too; or while a fleetd starts anew.
 const cutTTL = 12 * time.Second
 
 // partitioned cuts the host off whose engine leads, in one way or another.
@@ -75,6 +75,9 @@ func partitioned(s *scene, cut func(*platform.Host) error) {
 		if slices.Contains(once, unit) {
 			stops++
 		}
+	}
+	if stops == 0 || stops == len(theirs) {
+		s.t.Fatalf("%d of %v have Isolation=stop: that tests nothing", stops, theirs)
 	}
 	s.begin()
 	healed := s.cut(h)

@@ -38,7 +38,7 @@ var processRows = []row{
 	},
 	{
 		name:  "fleetd-stopped",
-		fault: "a fleetd does nothing for three agent_ttl (SIGSTOP, no watchdog) and goes on (SIGCONT)",
+		fault: "a fleetd does nothing for three agent_ttl (of 12 s; SIGSTOP, no watchdog) and goes on (SIGCONT)",
 		promised: "its host counts as lost: its units run elsewhere agent_ttl later, twice until it goes on, when it stops them at once; " +
 			"those with Isolation=stop never run twice; nothing else is touched",
 		some: true,
@@ -87,6 +87,7 @@ func (s *scene) begun() int {
 }
 
 func fleetdKilled(s *scene) {
+	s.ttl(cutTTL)
 	s.start("w", 12, Witness())
 	s.start("never-twice", 6, Witness("Isolation=stop"))
 	s.begin()
@@ -138,6 +139,7 @@ func (s *scene) fleetdHangs(ttl time.Duration) {
 }
 
 func fleetdStopped(s *scene) {
+	s.ttl(cutTTL)
 	h := s.Hosts[1]
 	const dropIn = "/run/systemd/system/fleet.service.d/50-no-watchdog.conf"
 	s.must(h.WriteFile(s.ctx, dropIn, platform.File{Content: "[Service]\nWatchdogSec=0\n"}))
@@ -148,11 +150,14 @@ func fleetdStopped(s *scene) {
 	theirs := s.on(h)
 	s.start("never-twice", 6, Witness("Isolation=stop"))
 	both := s.on(h)
+	if len(both) == len(theirs) {
+		s.t.Fatalf("none of %v has Isolation=stop: that tests nothing", both)
+	}
 	pid := s.fleetd(h)
 	s.begin()
 	goesOn := s.cut(h)
 	s.run(h, "kill -STOP "+pid)
-	s.pass(3 * agentTTL)
+	s.pass(3 * cutTTL)
 	goesOn()
 	s.run(h, "kill -CONT "+pid)
 	a := s.account()

@@ -77,6 +77,7 @@ func (s *scene) underneath(line string) {
 }
 
 func runFull(s *scene) {
+	s.ttl(cutTTL)
 	h, pin := s.Hosts[1], "MachineMetadata=index=1"
 	s.start("w", 12, Witness())
 	s.start("doomed", 1, Witness(pin))
