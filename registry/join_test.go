@@ -113,33 +113,36 @@ func TestJoinResumesBelowEtcdsFloor(t *testing.T) {
 
 func TestJoinWaitsForADeadBoot(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(t *testing.T, r *Registry, s *etcdtest.Server, lease clientv3.LeaseID){
-		"that expires":    func(*testing.T, *Registry, *etcdtest.Server, clientv3.LeaseID) {},
-		"that is revoked": func(t *testing.T, _ *Registry, s *etcdtest.Server, l clientv3.LeaseID) { s.Revoke(t, l) },
-		"whose key is deleted": func(t *testing.T, r *Registry, s *etcdtest.Server, _ clientv3.LeaseID) {
+	for name, tt := range map[string]struct {
+		ttl time.Duration
+		end func(t *testing.T, r *Registry, s *etcdtest.Server, lease clientv3.LeaseID)
+	}{
+		"that expires":    {ttl, func(*testing.T, *Registry, *etcdtest.Server, clientv3.LeaseID) {}},
+		"that is revoked": {steady, func(t *testing.T, _ *Registry, s *etcdtest.Server, l clientv3.LeaseID) { s.Revoke(t, l) }},
+		"whose key is deleted": {steady, func(t *testing.T, r *Registry, s *etcdtest.Server, _ clientv3.LeaseID) {
 			s.Delete(t, r.keys.machine("m"))
-		},
-		"whose key is put by hand": func(t *testing.T, r *Registry, s *etcdtest.Server, _ clientv3.LeaseID) {
+		}},
+		"whose key is put by hand": {steady, func(t *testing.T, r *Registry, s *etcdtest.Server, _ clientv3.LeaseID) {
 			s.Put(t, r.keys.machine("m"), encode(host("m", "other")))
-		},
-		"with history compacted away": func(t *testing.T, _ *Registry, s *etcdtest.Server, _ clientv3.LeaseID) { s.Compact(t) },
+		}},
+		"with history compacted away": {3 * ttl, func(t *testing.T, _ *Registry, s *etcdtest.Server, _ clientv3.LeaseID) { s.Compact(t) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := etcd.Server(t)
 			r, book := connect(t, s.Endpoints(), etcdtest.Prefix())
-			old := joined(t, r, host("m", "old"), ttl)
+			old := joined(t, r, host("m", "old"), tt.ttl)
 			put(t, old, "a.service", state(unit.TargetLaunched))
 			done := make(chan *Presence)
 			go func() {
-				p, err := r.Join(t.Context(), host("m", "new"), ttl)
+				p, err := r.Join(t.Context(), host("m", "new"), tt.ttl)
 				if err != nil {
 					t.Error(err)
 				}
 				done <- p
 			}()
 			eventually(t, "it waits", func() bool { return book.count("waiting to see that it isn't renewed") > 0 })
-			end(t, r, s, old.lease)
+			tt.end(t, r, s, old.lease)
 			p := <-done
 			if p == nil {
 				return

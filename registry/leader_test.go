@@ -164,7 +164,7 @@ func TestCampaignEnds(t *testing.T) {
 	})
 	t.Run("with its lease", func(t *testing.T) {
 		done := make(chan error, 1)
-		go func() { _, err := r.Campaign(t.Context(), "m2", ttl); done <- err }()
+		go func() { _, err := r.Campaign(t.Context(), "m2", 3*ttl); done <- err }() // a third of that until it notices
 		eventually(t, "it stands", func() bool { return candidates(t, r, s) == 2 })
 		for _, e := range s.All(t, r.keys.leader()) {
 			if e.Value == "m2" {
@@ -209,7 +209,7 @@ func TestLeaderWithoutEtcd(t *testing.T) {
 	s := etcd.Server(t)
 	link := s.Link(t)
 	r, _ := connect(t, link.Endpoints(), etcdtest.Prefix())
-	l := must(r.Campaign(t.Context(), "m", ttl))(t)
+	l := must(r.Campaign(t.Context(), "m", 3*ttl))(t)
 	link.Freeze()
 	var writes []Write
 	for i := range 100 * maxOps { // over a minute of time-outs, if each had its own
