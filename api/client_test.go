@@ -216,14 +216,12 @@ func TestNotReady(t *testing.T) {
 		t.Error(err)
 	}
 	asked.Store(-1000)
-	c = newClient(t, api.ClientOptions{Endpoint: s.URL, Timeout: 300 * time.Millisecond})
+	c = newClient(t, api.ClientOptions{Endpoint: s.URL, Timeout: 2 * time.Second})
 	if _, err := c.Machines(t.Context()); err == nil || !strings.Contains(err.Error(), "still booting") {
 		t.Error(err)
 	}
 }
 
-// A fleetd that said why it can't answer, and then takes too long to say it
-// again, is quoted.
 // A fleetd that is restarted ends connections without an answer; its successor
 // answers. What may be done twice is sent again, and no more often than a few times.
 func TestConnectionEndsBeforeTheAnswer(t *testing.T) {
@@ -270,6 +268,8 @@ func TestConnectionEndsBeforeTheAnswer(t *testing.T) {
 	}
 }
 
+// A fleetd that said why it can't answer, and then takes too long to say it
+// again, is quoted.
 func TestNotReadyThenSilent(t *testing.T) {
 	var asked atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -282,7 +282,7 @@ func TestNotReadyThenSilent(t *testing.T) {
 		fmt.Fprint(w, `{"error":{"code":503,"message":"etcd is still booting"}}`)
 	}))
 	defer s.Close()
-	c := newClient(t, api.ClientOptions{Endpoint: s.URL, Timeout: 600 * time.Millisecond})
+	c := newClient(t, api.ClientOptions{Endpoint: s.URL, Timeout: 3 * time.Second})
 	if _, err := c.Machines(t.Context()); err == nil || !strings.Contains(err.Error(), "still booting") {
 		t.Error(err)
 	}

@@ -57,7 +57,7 @@ func (f *fixture) watch(query string) *stream {
 func (s *stream) until(what string, holds func(api.Event) bool) api.Event {
 	s.t.Helper()
 	var last api.Event
-	for timeout := time.After(5 * time.Second); ; {
+	for timeout := time.After(30 * time.Second); ; {
 		select {
 		case e := <-s.lines:
 			if holds(e) {

@@ -67,7 +67,7 @@ func (s *listStream[T]) next() api.ListEvent[T] {
 	select {
 	case e := <-s.lines:
 		return e
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		s.t.Fatal("no further line")
 		panic("not reached")
 	}
