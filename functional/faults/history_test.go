@@ -107,7 +107,7 @@ func answers(s *scene) {
 		s.t.Error(err)
 	}
 	s.endState(running)
-	s.seen.Units, s.seen.Converged = units, seconds(s.now().Sub(s.began))
+	s.seen.Units, s.seen.Converged, s.seen.Uncounted = units, seconds(s.now().Sub(s.began)), true
 	s.seen.Note = fmt.Sprintf("%d requests, %d of them without an answer to rely on: %s", asked, lost, verdict)
 }
 

@@ -125,7 +125,7 @@ func isolation(s *scene) {
 		}
 	}
 	s.aloneOn(units, nil)
-	s.seen.Units, s.seen.Moved, s.seen.Converged = len(units), runs*len(units), seconds(s.now().Sub(s.began))
+	s.seen.Units, s.seen.Moved, s.seen.Converged, s.seen.Uncounted = len(units), runs*len(units), seconds(s.now().Sub(s.began)), true
 	s.seen.Note = fmt.Sprintf("%d runs; least gap between the last sign of life on the host and the first elsewhere %.2f s (%s)", runs, least.Seconds(), where)
 }
 

@@ -45,7 +45,9 @@ type Seen struct {
 	// Away is the longest that a unit ran nowhere, in seconds; Converged how long
 	// after the fault the last unit began or ended.
 	Away, Converged float64
-	Note            string `json:",omitempty"`
+	// Uncounted: what is 0 of restarted, moved and away wasn't counted.
+	Uncounted bool   `json:",omitempty"`
+	Note      string `json:",omitempty"`
 }
 
 // Seen sums an account up.
@@ -83,9 +85,15 @@ func (r *Result) cells() []string {
 	if !r.Held {
 		promised = "BROKEN: " + promised
 	}
+	counted := func(format string, n float64) string {
+		if s.Uncounted && n == 0 {
+			return "–"
+		}
+		return fmt.Sprintf(format, n)
+	}
 	return []string{
-		r.Fault, promised, fmt.Sprint(s.Units), fmt.Sprint(s.Lost), doubled, fmt.Sprint(s.Restarted), fmt.Sprint(s.Moved),
-		fmt.Sprintf("%.1f s", s.Away), fmt.Sprintf("%.1f s", s.Converged), s.Note, r.Test,
+		r.Fault, promised, fmt.Sprint(s.Units), fmt.Sprint(s.Lost), doubled, counted("%.0f", float64(s.Restarted)), counted("%.0f", float64(s.Moved)),
+		counted("%.1f s", s.Away), fmt.Sprintf("%.1f s", s.Converged), s.Note, r.Test,
 	}
 }
 

@@ -59,6 +59,14 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// A figure that nobody counted isn't shown as none.
+func TestUncountedIsNotNone(t *testing.T) {
+	row := Result{Seen: Seen{Units: 5, Moved: 100, Uncounted: true}}
+	if got := row.String(); !strings.Contains(got, "restarted –, moved 100; longest away –,") {
+		t.Error(got)
+	}
+}
+
 func TestMarkdown(t *testing.T) {
 	rows := twoRows()
 	rows[0].Where, rows[1].Where = "Commit 1.", "Commit 1."
