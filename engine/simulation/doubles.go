@@ -49,9 +49,12 @@ func (j *judge) isolated(name unit.Name) bool {
 
 // powerless reports whether nothing on a lost machine could stop a unit in time: the
 // machine is suspended, or just goes on; or nobody on it could reach systemd while
-// its lease ran out.
+// its lease ran out; or nobody there could know.
 func (j *judge) powerless(id machine.ID) bool {
 	n := j.w.byID[id]
+	if lease := j.strange[id].lease; lease != 0 && j.w.store.Lives(lease) {
+		return true
+	}
 	waking := wakingTime(j.w.ttl)
 	if !n.guardless.Before(n.asleep.Add(-j.w.ttl)) { // the dead man's switch counts on from where it was
 		waking += j.w.ttl * 7 / 10
@@ -69,6 +72,9 @@ func wakingTime(ttl time.Duration) time.Duration { return min(ttl/20, time.Secon
 type absence struct {
 	since   time.Time
 	inTouch time.Time // since when, zero while it isn't
+	// lease is there if somebody has deleted its key: while that lives, its agent has no
+	// cause to stop anything.
+	lease int64
 }
 
 // tear is the deletion of a machine's key.
@@ -86,7 +92,7 @@ func (j *judge) gone(id machine.ID) {
 	if j.strange[id] == nil {
 		j.strange[id] = &absence{since: j.w.now}
 	}
-	j.strange[id].inTouch = time.Time{}
+	j.strange[id].inTouch, j.strange[id].lease = time.Time{}, 0
 }
 
 // vanished notes that a key was deleted though its lease lives.
@@ -102,6 +108,7 @@ func (j *judge) ended() {
 		if !j.w.store.Lives(t.lease) || j.w.now.Sub(t.at) >= j.w.ttl {
 			delete(j.torn, id)
 			j.gone(id)
+			j.strange[id].lease = t.lease
 		}
 	}
 }
