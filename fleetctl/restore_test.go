@@ -248,6 +248,7 @@ func TestRestoreMakesTheClusterWhatItWas(t *testing.T) {
 					_, err = c.UpdateOverrides(context.Background(), []machine.ID{id}, func(_ machine.ID, o *record.Overrides) error {
 						o.Cordoned = rapid.Bool().Draw(rt, "cordoned")
 						o.Metadata = rapid.MapOfN(rapid.StringMatching("[a-z]{1,3}"), rapid.StringMatching("[a-z]{1,3}"), 0, 2).Draw(rt, "metadata")
+						o.Removed = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"disk", "region"}), 0, 2, rapid.ID).Draw(rt, "removed")
 						return nil
 					})
 				}
