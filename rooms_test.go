@@ -53,7 +53,7 @@ var mayImport = map[string][]string{
 	"fleetd/replace":            {"discovery", "discovery/token", "fleetd/durable", "fleetd/member", "fleetd/peers", "fleetd/proxy"},
 	"fleetd/rescue":             {"machine", "registry", "registry/record", "fleetd/member", "fleetd/peers"},
 	"fleetd/setup":              {"agent/systemd", "cloudinit", "cloudinit/apply", "cloudinit/cloudconfig", "cloudinit/format", "cloudinit/source", "machine"},
-	"fleetd":                    {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "discovery/server", "fleetd/config", "fleetd/doctor", "fleetd/manager", "fleetd/member", "fleetd/proxy", "fleetd/replace", "fleetd/rescue", "fleetd/setup"},
+	"fleetd":                    {"unit", "machine", "registry", "registry/record", "engine", "agent", "agent/systemd", "api", "api/server", "discovery/server", "fleetd/config", "fleetd/doctor", "fleetd/durable", "fleetd/manager", "fleetd/member", "fleetd/proxy", "fleetd/replace", "fleetd/rescue", "fleetd/setup"},
 	"functional/bare":           {},
 	"functional/platform":       {},
 	"functional/cluster":        {"functional/platform"},

@@ -101,10 +101,12 @@ func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	if n.tls, err = newAPITLS(cfg, n.room("api")); err != nil {
 		return nil, err
 	}
+	members := etcdMembers{unitsDir: cfg.UnitsDirectory, endpoints: cfg.EtcdServers, log: n.room("registry")}
 	n.registry, err = registry.Dial(registry.Config{
 		Endpoints: cfg.EtcdServers, Username: cfg.EtcdUsername, Password: cfg.EtcdPassword,
 		CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
 		Prefix: cfg.EtcdKeyPrefix, RequestTimeout: cfg.EtcdRequestTimeout, Log: n.room("registry"), Metrics: n.metrics,
+		Members: members.known(), Learned: members.learned,
 	})
 	if err != nil {
 		return nil, err
@@ -183,6 +185,7 @@ func (n *node) run(ctx context.Context, listeners []net.Listener, c control) err
 		Metrics: promhttp.HandlerFor(n.metrics, promhttp.HandlerOpts{}), Registerer: n.metrics, Version: version,
 		Doctor: n.examine,
 	})
+	group.Go(func() error { return orEnd(life, n.registry.StayInTouch(life)) })
 	group.Go(func() error { return orEnd(life, n.server.Run(life)) })
 	n.tls.tell(listeners)
 	for _, l := range listeners {

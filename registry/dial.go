@@ -52,6 +52,11 @@ type Config struct {
 	CAFile    string
 	CertFile  string
 	KeyFile   string
+	// Members are client URLs of etcd's members that an earlier registry has learned,
+	// for when the endpoints don't answer at once; Learned, if not nil, is told of them
+	// again and again by StayInTouch.
+	Members []string
+	Learned func([]string)
 	// Prefix under which all keys lie; DefaultPrefix when empty.
 	Prefix string
 	// RequestTimeout bounds one request to etcd; 1 s when zero.
@@ -79,6 +84,7 @@ type Registry struct {
 	metrics     metrics
 
 	connector *connector
+	elsewhere elsewhere
 	fewOps    atomic.Bool // etcd takes no more than maxOps in a transaction
 
 	mu     sync.Mutex
@@ -160,6 +166,7 @@ func newRegistry(cfg Config) *Registry {
 		schema:    cfg.Schema,
 		log:       cfg.Log,
 		connector: newConnector(cfg),
+		elsewhere: newElsewhere(cfg),
 		health:    errors.New("etcd has not answered yet"),
 		leases:    map[machine.ID]clientv3.LeaseID{},
 		doubts:    make(chan struct{}),
@@ -252,6 +259,7 @@ func (r *Registry) noted(ctx context.Context, err error) error {
 		fallthrough
 	default:
 		r.health = err
+		r.elsewhere.unanswered()
 	}
 	return err
 }

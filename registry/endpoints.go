@@ -25,10 +25,10 @@ type Endpoint struct {
 	Took time.Duration `json:"-"`
 }
 
-// Endpoints asks each of etcd's endpoints how it is, all at once and on
-// connections of their own.
+// Endpoints asks each of etcd's endpoints, as they are configured, how it is, all at
+// once and on connections of their own.
 func (r *Registry) Endpoints(ctx context.Context) []Endpoint {
-	return r.endpointsAt(ctx, r.etcd.Endpoints())
+	return r.endpointsAt(ctx, r.elsewhere.endpoints)
 }
 
 func (r *Registry) endpointsAt(ctx context.Context, urls []string) []Endpoint {
