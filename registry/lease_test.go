@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-project/fleet/registry/etcdmodel"
 	"github.com/fleet-project/fleet/registry/etcdtest"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
@@ -46,11 +47,42 @@ func TestTheLeadOutlivesARenewalThatIsNeverAnswered(t *testing.T) {
 	ok(t, r.etcd.Close())
 	r.etcd = client
 
-	l := leading(t, r)
+	// Long enough for a second renewal, and for the lease to end without it.
+	const lease = 2 * ttl
+	l := must(r.Campaign(t.Context(), "m", lease))(t)
+	t.Cleanup(func() { _ = l.Resign(context.Background()) })
 	select {
 	case <-l.Done():
 		t.Fatal("the lead was lost")
-	case <-time.After(2 * ttl):
+	case <-time.After(2 * lease):
 	}
 	ok(t, l.Commit(t.Context(), []Write{l.PutPlacement(place("a.service"))}))
+}
+
+// Isolation=stop counts on a lease from when its renewal was sent: from when the answer
+// came it would outlive what etcd gives it.
+func TestALeaseCountsFromWhenItWasAskedFor(t *testing.T) {
+	var sent []time.Time
+	client := &etcdmodel.Client{Store: etcdmodel.New(time.Unix(1e9, 0)), Send: func(_ bool, do func()) error {
+		sent = append(sent, time.Now())
+		do()
+		return nil
+	}}
+	r := Over(Model{KV: client, Lease: client, Watcher: etcdmodel.Silent{}, Clock: realClock{}}, Config{})
+	var p *Presence
+	for _, step := range []struct {
+		name string
+		does func() error
+		asks int // the request that is about the lease
+	}{
+		{"granted", func() (err error) { p, err = r.Join(t.Context(), host("m", "b"), steady); return err }, 1},
+		{"renewed", func() error { return p.renew(t.Context()) }, 0},
+		{"resumed", func() (err error) { p, err = r.Join(t.Context(), host("m", "b"), steady); return err }, 1},
+	} {
+		sent = nil
+		ok(t, step.does())
+		if at := sent[step.asks]; p.RenewedAt().After(at) {
+			t.Errorf("%s: it counts from %s after it was asked for", step.name, p.RenewedAt().Sub(at))
+		}
+	}
 }
