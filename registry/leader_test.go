@@ -76,6 +76,23 @@ func TestOneLeaderAtATime(t *testing.T) {
 	}
 }
 
+// What somebody has put in line by hand never ends: nobody would be elected after it.
+func TestAKeyOnNoLeaseStandsInNobodysWay(t *testing.T) {
+	r, s := fresh(t)
+	key := r.keys.leader() + "/x"
+	s.Put(t, key, "m0")
+	select {
+	case l := <-standing(t, r, "m"):
+		ok(t, l.Commit(t.Context(), []Write{l.PutPlacement(place("a.service"))}))
+		ok(t, l.Resign(t.Context()))
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody is elected")
+	}
+	if _, there := s.Get(t, key); there {
+		t.Error("it is still there")
+	}
+}
+
 func TestADeposedLeaderChangesNothing(t *testing.T) {
 	for name, depose := range map[string]func(t *testing.T, r *Registry, s *etcdtest.Server, l *Leadership){
 		"its key deleted": func(t *testing.T, _ *Registry, s *etcdtest.Server, l *Leadership) { s.Delete(t, l.term.key) },
