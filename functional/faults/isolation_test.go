@@ -22,6 +22,11 @@ const isolatedPath = "/usr/local/bin/isolated"
 // one time is enough for each way of hanging.
 const isolationRuns, someIsolationRuns = 20, 3
 
+// isolationTTL gives what is killed, a tenth of it before the lease ends, the time to
+// die on a busy machine; it is below what systemd's watchdog takes to restart a fleetd
+// that does nothing, which is to lose its lease.
+const isolationTTL = 8 * time.Second
+
 var isolationRows = []row{
 	{
 		name:     "isolation",
@@ -102,6 +107,7 @@ func isolated(kind string) string {
 }
 
 func isolation(s *scene) {
+	s.ttl(isolationTTL)
 	units := s.startIsolated()
 	defer s.endIsolated(units)
 	runs := isolationRuns
