@@ -284,6 +284,7 @@ func etcdCompacted(s *scene) {
 	s.submit("more", Witness())
 	more := instances("more", 9)
 	s.begin()
+	s.must(h.CutOff(s.ctx))
 	s.killEtcd(h)
 	s.await("the others to take units", func() (bool, string) {
 		_, err := other.Run(s.ctx, append([]string{"fleetctl", "start", "--no-block"}, more...)...)
@@ -304,6 +305,7 @@ func etcdCompacted(s *scene) {
 	}
 	s.etcd(other, "kv/range", `{"key":"Lw=="}`, &now)
 	s.etcd(other, "kv/compaction", fmt.Sprintf(`{"revision":%s,"physical":true}`, now.Header.Revision), &struct{}{})
+	s.must(h.Rejoin(s.ctx))
 	s.run(h, "systemctl start etcd2.service")
 	s.units = append(s.units, more...)
 	s.expect(s.account(), want{})
