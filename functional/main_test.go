@@ -53,6 +53,7 @@ func run(m *testing.M) int {
 		}
 		defer plat.Close()
 	}
+	stop() // an interrupt ends the tests at once: the hosts end with their owner
 	return m.Run()
 }
 

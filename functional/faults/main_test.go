@@ -47,6 +47,8 @@ func rows() []row {
 var (
 	pool      *Pool
 	whyNoHost error
+	// running ends when somebody interrupts the tests: rows then fail, and clean up.
+	running context.Context
 
 	sawLock sync.Mutex
 	saw     []*Result
@@ -63,6 +65,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	running = ctx
 	if err := platform.Install(ctx, os.Stdout); err != nil {
 		fmt.Println(err)
 		return 1
@@ -114,7 +117,7 @@ func TestFaults(t *testing.T) {
 
 // play gives a row a cluster, and keeps what was seen.
 func play(t *testing.T, number int, r row) {
-	w, err := pool.Take(t.Context())
+	w, err := pool.Take(running)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +126,7 @@ func play(t *testing.T, number int, r row) {
 		limit = 3 * time.Minute
 	}
 	// Not the test's context: that ends before what a row has to clean up.
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(running, limit)
 	s := &scene{World: w, t: t, ctx: ctx, clock: time.Now()}
 	t.Cleanup(func() {
 		cancel()
