@@ -75,8 +75,11 @@ func (c *core) decide(h *held) {
 	if !h.seen {
 		return
 	}
-	// This holds without a cluster as well: it is for hosts that are cut off.
-	if h.rec.StopsCutOff && c.reach != reachable && (want == nil || want.Target != unit.TargetNone) {
+	// This holds without a cluster as well: it is for hosts that are cut off. One that
+	// is being taken away is stopped by that; but who guards doesn't finish what an
+	// earlier fleetd has begun.
+	withdraws := want != nil && want.Target == unit.TargetNone && (c.leaving || c.suspended() == nil)
+	if h.rec.StopsCutOff && c.reach != reachable && !withdraws {
 		c.isolate(h)
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-project/fleet/registry/record"
 	"github.com/fleet-project/fleet/unit"
 )
 
@@ -162,6 +163,35 @@ func TestGuardOfAnotherTTL(t *testing.T) {
 	r.run(newGuard(r.opts))
 	r.pass(25 * time.Second)
 	r.did("stop stop.service", "kill stop.service")
+}
+
+// An earlier fleetd ended before it could stop a unit that was taken away. Who guards
+// can't ask whether it still is: it stops it, as it does any other, and leaves the
+// withdrawal to who can. To kill it would not do: with Restart= it would be back.
+func TestGuardOfAWithdrawal(t *testing.T) {
+	r := newIsolationRig(t)
+	r.start()
+	r.launch()
+	r.stop()
+	records, err := r.agent.records.Load(func(err error) { t.Error(err) })
+	if err != nil || len(records) != 1 {
+		t.Fatal(records, err)
+	}
+	records[0].Intent = &record.Spec{Target: unit.TargetNone}
+	if err := r.agent.records.Save(&records[0]); err != nil {
+		t.Fatal(err)
+	}
+	r.run(newGuard(r.opts))
+	r.pass(25 * time.Second)
+	r.did("stop stop.service")
+	r.stop()
+	r.renew()
+	r.cluster.tell(place("stop.service", record.Spec{Target: unit.TargetNone}))
+	r.start()
+	r.until("taken away", func() bool {
+		records, err := r.agent.records.Load(func(err error) { t.Error(err) })
+		return err == nil && len(records) == 0
+	})
 }
 
 // A process that was stopped between the decision to start a unit and the call.
