@@ -320,3 +320,20 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 }
+
+// A host that is told of a withdrawal's end, of a launch and of another withdrawal all
+// at once has its acknowledgement repeated: that of the first went with the first.
+func TestAnotherWithdrawal(t *testing.T) {
+	r := newRig(t)
+	r.cluster.engine = false
+	r.start()
+	none := record.Spec{Target: unit.TargetNone}
+	r.cluster.tell(place("a.service", none))
+	r.cluster.await(t, "the first acknowledged", is("a.service", unit.TargetNone, "inactive"))
+	r.cluster.tell(vanish("a.service"), record.StateChange{Key: record.Key{Machine: me, Unit: "a.service"}},
+		place("a.service", launched(r.cluster.file(sleeper))), place("a.service", none))
+	r.cluster.await(t, "the second acknowledged", is("a.service", unit.TargetNone, "inactive"))
+	r.idle()
+	r.cluster.tell(vanish("a.service"))
+	r.cluster.await(t, "forgotten", func(states map[unit.Name]record.State) bool { return len(states) == 0 })
+}

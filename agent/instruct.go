@@ -103,6 +103,12 @@ func (c *core) instruct(name unit.Name, spec *record.Spec) {
 	}
 	h := c.get(name)
 	if h.want != nil && *h.want == *spec {
+		if h.acked && h.published != nil {
+			// It may be another withdrawal: this host has missed that the first was over,
+			// and with it what it had said of it.
+			h.published = nil
+			c.touch(name)
+		}
 		return
 	}
 	w := *spec
