@@ -16,9 +16,12 @@ type lease struct {
 	keys map[string]bool
 }
 
-// Advance tells the time: leases whose time is over end, and their keys with them.
+// Pass tells the time: leases that are granted or renewed count from then.
+func (s *Store) Pass(now time.Time) { s.now = now }
+
+// Advance tells the time, too: leases whose time is over end, and their keys with them.
 func (s *Store) Advance(now time.Time) {
-	s.now = now
+	s.Pass(now)
 	if s.frozen {
 		return
 	}
