@@ -55,13 +55,14 @@ unit: tools ## the tests that need no host, under the race detector
 # Uncached: go does not see that files outside of a module have changed.
 	for module in dist/check bench/swarmkit bench/plot; do (cd $$module && go vet ./... && go test -count=1 ./...); done
 
-# Which worlds: so many from 1 on, or from-to. SEED runs one of them, TRACE=1 tells
-# all that happens in it.
+# Which worlds: so many from 1 on, or from-to. SEED runs one of them, LARGE one of those
+# of 2,000 machines; TRACE=1 tells all that happens in it.
 SEEDS ?= 2000
+one = $(if $(filter command environment,$(origin $(1))),$($(1))-$($(1)),$(2))
 
 .PHONY: sim
-sim: ## whole clusters in simulation, under the faults that SEEDS (2000; or 2001-9000) draw; SEED=7 TRACE=1 replays one
-	go test -count=1 -timeout 60m -v -run '^Test(Seeds$(if $(filter command environment,$(origin SEED)),,|Large))$$' ./engine/simulation -args -large=1 -seeds=$(if $(filter command environment,$(origin SEED)),$(SEED)-$(SEED),$(SEEDS)) $(if $(TRACE),-trace)
+sim: ## whole clusters in simulation, under the faults that SEEDS (2000; or 2001-9000) draw; SEED=7 TRACE=1 (LARGE=1 TRACE=1) replays one
+	go test -count=1 -timeout 60m -v -run '^Test($(if $(call one,LARGE),Large,Seeds$(if $(call one,SEED),,|Large)))$$' ./engine/simulation -args -large=$(call one,LARGE,1) -seeds=$(call one,SEED,$(SEEDS)) $(if $(TRACE),-trace)
 
 # How long each; 20000x is so many inputs.
 FUZZTIME ?= 10m

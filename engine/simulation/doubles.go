@@ -19,7 +19,7 @@ import (
 // down before, whatever became of fleetd.
 func (j *judge) doubles(name unit.Name) {
 	on := j.running[name]
-	if len(on) < 2 || strings.HasPrefix(string(name), "global") {
+	if len(on) < 2 || j.global(name) {
 		return
 	}
 	var known []machine.ID
@@ -30,17 +30,33 @@ func (j *judge) doubles(name unit.Name) {
 		case !lost, j.isolated(name) && !j.powerless(id):
 			known = append(known, id)
 		default:
-			j.w.count("promise: doubled only on a lost machine")
+			j.w.count("doubled on a lost machine")
 		}
 	}
 	switch {
 	case len(known) < 2:
 	case j.isolated(name):
-		j.fail("Isolation=stop is never twice", name, known[0], "runs on %v at once", known)
+		j.fail(neverTwoIsolated, name, known[0], "runs on %v at once", known)
 	default:
-		j.fail("never two instances", name, known[0], "runs on %v at once, none of which is lost", known)
+		j.fail(neverTwo, name, known[0], "runs on %v at once, none of which is lost", known)
 	}
 }
+
+// moved counts what could be a second instance: a unit that begins on another machine
+// than it ran on; one with Isolation=stop, while that is lost.
+func (j *judge) moved(i Instance) {
+	was, ran := j.ran[i.Unit]
+	j.ran[i.Unit] = i.Machine
+	switch {
+	case !ran, was == i.Machine, j.global(i.Unit):
+	case !j.isolated(i.Unit):
+		j.judges(neverTwo)
+	case j.strange[was] != nil:
+		j.judges(neverTwoIsolated)
+	}
+}
+
+func (j *judge) global(name unit.Name) bool { return strings.HasPrefix(string(name), "global") }
 
 // isolated reports whether a unit must never run twice, cut off or not.
 func (j *judge) isolated(name unit.Name) bool {

@@ -35,6 +35,11 @@ func (c hostClock) trueTime(m time.Duration) time.Time {
 	return at
 }
 
+// lasts is how long a time is, truly, that passes by that clock.
+func (c hostClock) lasts(d time.Duration) time.Duration {
+	return time.Duration(float64(d) / (1 + c.link.drift))
+}
+
 // layout is a time.Time's in memory, while it has a monotonic reading.
 type layout struct {
 	wall      uint64 // a bit that there is one, 33 of seconds since 1885, 30 of nanoseconds

@@ -15,7 +15,7 @@ import (
 
 // violation is a promise that was broken.
 type violation struct {
-	invariant string
+	invariant invariant
 	unit      unit.Name
 	on        machine.ID
 	at        time.Time
@@ -38,6 +38,7 @@ type judge struct {
 	rev  int64
 
 	running map[unit.Name]map[machine.ID]*life
+	ran     map[unit.Name]machine.ID // where it began to run for the last time
 	strange map[machine.ID]*absence
 	// torn are the machines whose presence somebody deleted by hand, and the leases
 	// that they live on: they are not lost before those end, or before a leader that
@@ -70,7 +71,7 @@ type wishes struct {
 }
 
 func newJudge(w *world) *judge {
-	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, strange: map[machine.ID]*absence{}, torn: map[machine.ID]tear{}, untold: map[record.Key]bool{}, untraced: map[record.Key]bool{}, asked: map[unit.Name]*wishes{}, reign: reign{absent: map[machine.ID]time.Time{}}}
+	return &judge{w: w, running: map[unit.Name]map[machine.ID]*life{}, ran: map[unit.Name]machine.ID{}, strange: map[machine.ID]*absence{}, torn: map[machine.ID]tear{}, untold: map[record.Key]bool{}, untraced: map[record.Key]bool{}, asked: map[unit.Name]*wishes{}, reign: reign{absent: map[machine.ID]time.Time{}}}
 }
 
 // begin has the judge look at the store from now on.
@@ -97,7 +98,7 @@ func (j *judge) tick() {
 	})
 }
 
-func (j *judge) fail(invariant string, name unit.Name, on machine.ID, format string, args ...any) {
+func (j *judge) fail(invariant invariant, name unit.Name, on machine.ID, format string, args ...any) {
 	if j.wrong == nil {
 		j.wrong = &violation{invariant, name, on, j.w.now, fmt.Sprintf(format, args...)}
 		if !j.quiet {
@@ -149,7 +150,7 @@ func (j *judge) change(c record.Change) {
 		w.note(c.Name, "", "stored: %s", say(c.New))
 		if c.New == nil {
 			if a := j.asked[c.Name]; a != nil && a.destroys == 0 && a.acked {
-				j.fail("none lost", c.Name, "", "it was acknowledged and nobody destroyed it, but it vanished from the store")
+				j.fail(noneLost, c.Name, "", "it was acknowledged and nobody destroyed it, but it vanished from the store")
 			}
 		}
 	case record.PlacementChange:
@@ -163,8 +164,8 @@ func (j *judge) change(c record.Change) {
 		if c.New != nil && !c.New.Target.Wanted() && j.steady(c.Unit) {
 			j.ended()
 			untraced := j.untraced[c.Key] && j.placedBeside(c.Machine, c.Unit)
-			if j.w.count("promise: a withdrawal has a cause"); !untraced && !j.mayLeave(c.Machine) {
-				j.fail("no restart or move without a cause", c.Unit, c.Machine, "nobody touched it, its machine was neither lost nor left, and yet it is taken away")
+			if j.judges(noMoveWithout); !untraced && !j.mayLeave(c.Machine) {
+				j.fail(noMoveWithout, c.Unit, c.Machine, "nobody touched it, its machine was neither lost nor left, and yet it is taken away")
 			}
 		}
 	case record.StateChange:
@@ -226,6 +227,7 @@ func (j *judge) Began(i Instance) {
 	j.running[i.Unit][i.Machine] = &life{i}
 	j.look()
 	j.ended()
+	j.moved(i)
 	j.doubles(i.Unit)
 }
 
@@ -235,8 +237,11 @@ func (j *judge) Ended(i Instance, at time.Time) {
 	delete(j.running[i.Unit], i.Machine)
 	j.look()
 	j.ended()
-	if j.steady(i.Unit) && !j.mayEnd(i) {
-		j.fail("no restart or move without a cause", i.Unit, i.Machine, "nobody touched it, its machine was neither lost nor left, and yet it was stopped")
+	if !j.steady(i.Unit) {
+		return
+	}
+	if j.judges(noMoveWithout); !j.mayEnd(i) {
+		j.fail(noMoveWithout, i.Unit, i.Machine, "nobody touched it, its machine was neither lost nor left, and yet it was stopped")
 	}
 }
 
@@ -308,8 +313,9 @@ func (j *judge) lost() {
 		if !a.acked || a.destroys > 0 {
 			continue
 		}
+		j.judges(noneLost)
 		if u, ok := j.view.Units[name]; !ok || u.Target == unit.TargetDestroyed {
-			j.fail("none lost", name, "", "it was acknowledged, and is not stored")
+			j.fail(noneLost, name, "", "it was acknowledged, and is not stored")
 		}
 	}
 }

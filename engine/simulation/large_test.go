@@ -1,21 +1,21 @@
 package simulation
 
 import (
-	"flag"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 )
 
-var large = flag.Int("large", 0, "how many worlds of thousands of machines to run")
-
 // TestLarge runs worlds of thousands of machines.
 func TestLarge(t *testing.T) {
-	for seed := range uint64(*large) {
-		o := play(seed, largePlan(seed), false)
-		if o.Broken != nil {
-			t.Errorf("large seed %d: %v", seed, o.Broken)
-		}
+	from, to, err := span(*large)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seed := from; seed <= to; seed++ {
+		o := play(seed, largePlan(seed), *tracing)
+		report(t, o, fmt.Sprintf("make sim LARGE=%d TRACE=1", seed))
 		t.Logf("2000 machines, %d steps, %s", o.Steps, o.Passed)
 	}
 }

@@ -31,6 +31,7 @@ type reign struct {
 // by has a request be known as a process's while etcd carries it out.
 func (w *world) by(p *process, do func()) func() {
 	return func() {
+		w.store.Pass(w.now)
 		w.judge.writer = p
 		do()
 		w.judge.writer = nil
@@ -70,18 +71,18 @@ func (j *judge) crowned() {
 // decided judges a write to the schedule. Only the leader may make it; and what a
 // leader found missing when it began has agent_ttl to come back.
 func (j *judge) decided(on machine.ID, name unit.Name, e etcdmodel.Event) {
-	j.w.count("promise: only the leader schedules")
+	j.judges(onlyLeader)
 	if j.leader == "" || string(j.w.store.Get(j.leader).Value) != string(h(j.writer)) {
-		j.fail("only the leader schedules", name, on, "%s wrote its schedule, and doesn't lead", j.writer.name)
+		j.fail(onlyLeader, name, on, "%s wrote its schedule, and doesn't lead", j.writer.name)
 		return
 	}
 	lost, absent := j.absent[on]
 	if !absent || lost.After(j.since) || !j.steady(name) || e.Deleted || e.Prev == nil || wanted(e.Kv.Value) || !wanted(e.Prev.Value) || j.placedBeside(on, name) {
 		return
 	}
-	j.w.count("promise: who is missing has time")
-	if waited := j.w.now.Sub(j.since); waited < j.w.ttl*99/100 { // the leader's clock may be fast
-		j.fail("the missing have agent_ttl", name, on, "its machine is given up %s after the leader began", waited)
+	j.judges(missingHaveTime)
+	if waited := j.w.now.Sub(j.since); waited < (hostClock{j.w, j.writer.link}).lasts(j.w.ttl) {
+		j.fail(missingHaveTime, name, on, "its machine is given up %s after the leader began", waited)
 	}
 }
 
@@ -90,13 +91,16 @@ func wanted(value []byte) bool {
 	return json.Unmarshal(value, &spec) == nil && spec.Target.Wanted()
 }
 
-// placedBeside reports whether a unit has a place on another machine that is there.
+// placedBeside reports whether a unit has a place on another machine that is there, or
+// is known to be there: its key may have been deleted by hand.
 func (j *judge) placedBeside(on machine.ID, name unit.Name) bool {
-	for _, key := range j.w.store.Keys(scheduleKeys) {
-		id, other, _ := strings.Cut(key[len(scheduleKeys):], "/")
-		_, absent := j.absent[machine.ID(id)]
-		if unit.Name(other) == name && machine.ID(id) != on && !absent && wanted(j.w.store.Get(key).Value) {
-			return true
+	for _, room := range []string{scheduleKeys, stateKeys} {
+		for _, key := range j.w.store.Keys(room) {
+			id, other, _ := strings.Cut(key[len(room):], "/")
+			_, absent := j.absent[machine.ID(id)]
+			if unit.Name(other) == name && machine.ID(id) != on && !absent && wanted(j.w.store.Get(key).Value) {
+				return true
+			}
 		}
 	}
 	return false

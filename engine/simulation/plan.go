@@ -26,7 +26,7 @@ func drawPlan(seed uint64) plan {
 		ttl:    []time.Duration{6 * time.Second, 12 * time.Second, 30 * time.Second}[r.IntN(3)],
 		maxOps: []int{128, 512}[r.IntN(2)],
 		batch:  []int{6, 20, 512}[r.IntN(3)],
-		drift:  []float64{0, 0.0002, 0.002}[r.IntN(3)],
+		drift:  []float64{0, 0.0002, 0.002, 0.04}[r.IntN(4)],
 		units:  4 + r.IntN(12),
 		chaos:  time.Duration(40+r.IntN(140)) * time.Second,
 		every:  time.Duration(2+r.IntN(15)) * time.Second,

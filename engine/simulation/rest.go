@@ -22,6 +22,14 @@ func (j *judge) rests() bool {
 
 // rest judges what has become of the cluster when all has been well for long.
 func (j *judge) rest() {
+	j.judges(converges)
+	j.places()
+	j.plannerRests()
+	j.asWanted()
+}
+
+// places finds out what is wanted where.
+func (j *judge) places() {
 	j.placed, j.there = map[unit.Name][]machine.ID{}, map[machine.ID][]unit.Name{}
 	for _, k := range sorted(j.view.Schedule) {
 		if j.view.Schedule[k].Target.Wanted() {
@@ -29,7 +37,10 @@ func (j *judge) rest() {
 			j.there[k.Machine] = append(j.there[k.Machine], k.Unit)
 		}
 	}
-	j.plannerRests()
+}
+
+// asWanted judges by what units' files and operators say alone.
+func (j *judge) asWanted() {
 	for _, name := range slices.Sorted(maps.Keys(j.view.Units)) {
 		j.unitAtRest(name, j.view.Units[name])
 	}
@@ -40,17 +51,17 @@ func (j *judge) rest() {
 				continue
 			}
 			if spec := j.view.Schedule[k]; spec.Target != unit.TargetLaunched {
-				j.fail("converges", name, id, "it runs, and the schedule has %q", spec.Target)
+				j.fail(converges, name, id, "it runs, and the schedule has %q", spec.Target)
 			}
 		}
 	}
 	for _, k := range sorted(j.view.Schedule) {
 		if _, live := j.view.Machines[k.Machine]; live && !j.view.Schedule[k].Target.Wanted() {
-			j.fail("converges", k.Unit, k.Machine, "it is still to be taken away")
+			j.fail(converges, k.Unit, k.Machine, "it is still to be taken away")
 		}
 	}
 	if len(j.view.Machines) != len(j.w.hosts) {
-		j.fail("converges", "", "", "%d of %d machines are there", len(j.view.Machines), len(j.w.hosts))
+		j.fail(converges, "", "", "%d of %d machines are there", len(j.view.Machines), len(j.w.hosts))
 	}
 }
 
@@ -59,7 +70,7 @@ func (j *judge) plannerRests() {
 	p := planner.New(planner.Config{Grace: j.w.ttl})
 	for i, changes := range [][]record.Change{j.view.Changes(), nil} {
 		if plan := p.Step(j.w.now.Add(time.Duration(i)*j.w.ttl), changes); len(plan.Decisions) > 0 {
-			j.fail("converges", "", "", "a planner that begins has more to do: %v", plan.Decisions)
+			j.fail(converges, "", "", "a planner that begins has more to do: %v", plan.Decisions)
 			return
 		}
 	}
@@ -68,7 +79,7 @@ func (j *judge) plannerRests() {
 			continue
 		}
 		if e, ok := p.Explain(name); ok && e.Fits && len(e.Placed) == 0 {
-			j.fail("converges", name, "", "it is wanted and fits somewhere, but is placed nowhere: %s", e.Summary)
+			j.fail(converges, name, "", "it is wanted and fits somewhere, but is placed nowhere: %s", e.Summary)
 		}
 	}
 }
@@ -76,7 +87,7 @@ func (j *judge) plannerRests() {
 func (j *judge) unitAtRest(name unit.Name, u record.Unit) {
 	t, known := j.w.texts[u.File]
 	if !known || u.Target == unit.TargetDestroyed {
-		j.fail("converges", name, "", "it is still %s, with file %s", u.Target, u.File.Short())
+		j.fail(converges, name, "", "it is still %s, with file %s", u.Target, u.File.Short())
 		return
 	}
 	req := t.requirements(name)
@@ -86,29 +97,32 @@ func (j *judge) unitAtRest(name unit.Name, u record.Unit) {
 		spec := j.view.Schedule[k]
 		st := j.view.States[k]
 		runs := j.running[name][k.Machine]
+		if runs != nil && t.does.Life == 0 {
+			j.judges(truthTold)
+		}
 		switch {
 		case st.Spec != spec && t.does.Life == 0 && t.does.Refuses == 0:
-			j.fail("converges", name, k.Machine, "it is told %+v, and says %s", spec, sayState(&st))
+			j.fail(converges, name, k.Machine, "it is told %+v, and says %s", spec, sayState(&st))
 		case runs != nil && t.does.Life == 0 && st.Active != "active":
-			j.fail("the truth is told", name, k.Machine, "it runs, and its state is %s", sayState(&st))
+			j.fail(truthTold, name, k.Machine, "it runs, and its state is %s", sayState(&st))
 		case st.Error != "" && t.does.Refuses == 0:
-			j.fail("converges", name, k.Machine, "it has the error %q", st.Error)
+			j.fail(converges, name, k.Machine, "it has the error %q", st.Error)
 		case runs == nil && spec.Target == unit.TargetLaunched && t.does.Refuses == 0 && t.does.Life == 0:
-			j.fail("none lost", name, k.Machine, "it is launched, and doesn't run")
+			j.fail(noneLost, name, k.Machine, "it is launched, and doesn't run")
 		case runs != nil && runs.File != u.File:
-			j.fail("converges", name, k.Machine, "it runs with the file %s, not %s", runs.File.Short(), u.File.Short())
+			j.fail(converges, name, k.Machine, "it runs with the file %s, not %s", runs.File.Short(), u.File.Short())
 		}
 		j.fits(name, req, k.Machine)
 	}
 	switch {
 	case u.Target.Wanted() && req.Empty() && j.unrelated(name) && len(on) != 1:
 		if len(on) > 1 || !j.allCordoned() {
-			j.fail("none lost", name, "", "it demands nothing, and is placed on %v", on)
+			j.fail(noneLost, name, "", "it demands nothing, and is placed on %v", on)
 		}
 	case !u.Target.Wanted() && len(on) > 0:
-		j.fail("converges", name, "", "it is inactive, and placed on %v", on)
+		j.fail(converges, name, "", "it is inactive, and placed on %v", on)
 	case !req.Global && len(on) > 1:
-		j.fail("never two instances", name, "", "it is placed on %v", on)
+		j.fail(neverTwo, name, "", "it is placed on %v", on)
 	}
 }
 
@@ -125,19 +139,24 @@ func (j *judge) allCordoned() bool {
 func (j *judge) fits(name unit.Name, req unit.Requirements, id machine.ID) {
 	meta := j.view.Overrides[id].Apply(j.view.Machines[id].Metadata)
 	for _, rule := range req.Metadata {
+		j.judges(metadataHolds)
 		if v, has := meta[rule.Key]; !rule.Match(v, has) {
-			j.fail("metadata holds", name, id, "%s does not hold there: %v", rule, meta)
+			j.fail(metadataHolds, name, id, "%s does not hold there: %v", rule, meta)
 		}
 	}
 	for _, leader := range req.MachineOf {
+		j.judges(machineOfHolds)
 		if !j.view.Schedule[record.Key{Machine: id, Unit: leader}].Target.Wanted() {
-			j.fail("MachineOf holds", name, id, "%s is not there", leader)
+			j.fail(machineOfHolds, name, id, "%s is not there", leader)
 		}
 	}
 	for _, other := range j.there[id] {
+		if other == name {
+			continue
+		}
 		for _, glob := range req.Conflicts {
-			if other != name && glob.Match(other) {
-				j.fail("Conflicts holds", name, id, "it is in conflict with %s, which is there too", other)
+			if j.judges(conflictsHold); glob.Match(other) {
+				j.fail(conflictsHold, name, id, "it is in conflict with %s, which is there too", other)
 			}
 		}
 	}
@@ -150,6 +169,19 @@ func sorted[V any](m map[record.Key]V) []record.Key {
 		}
 		return strings.Compare(string(a.Machine), string(b.Machine))
 	})
+}
+
+// idle judges what becomes of a cluster at rest while that passes.
+func (j *judge) idle(passes func()) {
+	j.judges(idleWritesNothing)
+	before := j.w.store.Revision()
+	if passes(); j.w.store.Revision() != before {
+		j.fail(idleWritesNothing, "", "", "etcd's revision went from %d to %d in %s", before, j.w.store.Revision(), idleness)
+	}
+	j.judges(netFindsNothing)
+	if n := j.repairs(); n > 0 {
+		j.fail(netFindsNothing, "", "", "it had to repair %.0f decisions", n)
+	}
 }
 
 // flaps reports whether something goes on changing by itself.

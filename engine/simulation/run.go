@@ -65,15 +65,7 @@ func play(seed uint64, p plan, tracing bool) (out Outcome) {
 		w.judge.rest()
 	}
 	if w.judge.wrong == nil && !w.judge.flaps() {
-		w.count("promise: idle writes nothing")
-		before := w.store.Revision()
-		w.run(end.Add(idleness))
-		if rev := w.store.Revision(); rev != before && w.judge.wrong == nil {
-			w.judge.fail("an idle cluster writes nothing", "", "", "etcd's revision went from %d to %d in %s", before, rev, idleness)
-		}
-		if n := w.judge.repairs(); n > 0 {
-			w.judge.fail("the safety net finds nothing", "", "", "it had to repair %.0f decisions", n)
-		}
+		w.judge.idle(func() { w.run(end.Add(idleness)) })
 	}
 	out = Outcome{Seed: seed, Steps: w.steps, Passed: w.now.Sub(epoch), Counts: w.counts}
 	if w.judge.wrong != nil {
