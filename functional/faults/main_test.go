@@ -150,22 +150,25 @@ func play(t *testing.T, number int, r row) {
 func (s *scene) leave(r row) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	if s.t.Failed() {
-		s.keepJournals(ctx)
-	}
-	if r.wrecks || s.t.Failed() {
-		if err := pool.Discard(s.World); err != nil {
-			s.t.Error(err)
+	if !s.t.Failed() && !r.wrecks {
+		err := pool.Give(ctx, s.World)
+		if err == nil {
+			return
 		}
-		return
+		s.t.Error(err)
 	}
-	if err := pool.Give(ctx, s.World); err != nil {
+	if s.t.Failed() {
+		s.keepJournals()
+	}
+	if err := pool.Discard(s.World); err != nil {
 		s.t.Error(err)
 	}
 }
 
 // keepJournals writes the hosts' journals where a person can read them.
-func (s *scene) keepJournals(ctx context.Context) {
+func (s *scene) keepJournals() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	dir := filepath.Join(cluster.Root(), "functional/failed", strings.ReplaceAll(s.t.Name(), "/", "-"))
 	if err := s.Platform.CollectJournals(ctx, dir); err != nil {
 		s.t.Log("the hosts' journals: ", err)

@@ -82,17 +82,17 @@ func (p *Pool) build(ctx context.Context) (*World, error) {
 	return w, nil
 }
 
-// Give gives a cluster back. One that isn't healthy is thrown away, for another
-// to be made in its place; the error says what was wrong with it.
+// Give gives a cluster back. One that isn't healthy is not taken: the error says what
+// is wrong with it, and it is to be discarded.
 func (p *Pool) Give(ctx context.Context, w *World) error {
 	if err := w.Clean(ctx); err != nil {
-		return errors.Join(fmt.Errorf("the cluster was left broken: %w", err), p.Discard(w))
+		return fmt.Errorf("the cluster was left broken: %w", err)
 	}
 	p.free <- w
 	return nil
 }
 
-// Discard throws a cluster away that was taken.
+// Discard throws a cluster away that was taken, for another to be made in its place.
 func (p *Pool) Discard(w *World) error {
 	p.free <- nil
 	return w.Platform.Close()
