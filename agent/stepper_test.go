@@ -92,6 +92,34 @@ func TestStepperCarriesOutAndAdopts(t *testing.T) {
 	}
 }
 
+// The engine takes note of an acknowledgement by deleting it, with the instruction. A
+// unit that is given and taken away anew at that very moment must be acknowledged anew,
+// though to the agent it all comes at once, or in a snapshot.
+func TestAWithdrawalRightAfterAnotherIsAcknowledged(t *testing.T) {
+	none := place("a.service", record.Spec{Target: unit.TargetNone})
+	for name, reset := range map[string]bool{"told at once": false, "in a snapshot": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newStepped(t)
+			s.cluster.engine = false
+			s.begin()
+			h := s.cluster.file(notifier)
+			s.tell(true, place("a.service", launched(h)))
+			s.tell(false, none)
+			if got := s.published("a.service"); got.Target != unit.TargetNone {
+				t.Fatalf("published %+v", got)
+			}
+			s.cluster.view.Apply(record.StateChange{Key: record.Key{Machine: me, Unit: "a.service"}})
+			s.tell(reset, vanish("a.service"), place("a.service", launched(h)), none)
+			if got := s.published("a.service"); got.Target != unit.TargetNone {
+				t.Errorf("published %+v", got)
+			}
+			if s.tell(false, vanish("a.service")); !s.stepper.Empty() {
+				t.Error("something is left")
+			}
+		})
+	}
+}
+
 func TestStepperIsKilledInACall(t *testing.T) {
 	s := newStepped(t)
 	h := s.cluster.file(sleeper)
