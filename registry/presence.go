@@ -41,6 +41,10 @@ type Presence struct {
 	states  map[unit.Name]record.State // what etcd holds, or will once dirty is flushed
 	dirty   map[unit.Name]bool         // names whose state (or absence) etcd may not hold yet
 	left    bool                       // Leave was called: nothing is put back any more
+	// settling counts the settles that ask etcd just now, anewSaid is what was said since
+	// the first of them began.
+	settling int
+	anewSaid map[unit.Name]bool
 }
 
 // RenewedAt is when the last successful renewal was sent: etcd keeps the lease
@@ -260,20 +264,26 @@ func (p *Presence) acknowledged() []unit.Name {
 func (p *Presence) settle(ctx context.Context, names []unit.Name) error {
 	for batch := range slices.Chunk(names, maxOps) {
 		ops := make([]clientv3.Op, len(batch))
+		p.mu.Lock()
+		p.settling++
+		p.mu.Unlock()
 		for i, name := range batch {
 			ops[i] = clientv3.OpGet(p.r.keys.placement(record.Key{Machine: p.machine.ID, Unit: name}), clientv3.WithCountOnly())
 		}
 		resp, err := p.r.txn(ctx, nil, ops)
 		p.mu.Lock()
 		for i, name := range batch {
-			if p.states[name].Target != unit.TargetNone {
-				continue // it has another instruction by now
+			if p.states[name].Target != unit.TargetNone || p.anewSaid[name] {
+				continue // it has another instruction by now, maybe to withdraw once more
 			}
 			if err == nil && resp.Responses[i].GetResponseRange().Count == 0 {
 				delete(p.states, name)
 			} else {
 				p.dirty[name] = true
 			}
+		}
+		if p.settling--; p.settling == 0 {
+			p.anewSaid = nil
 		}
 		p.mu.Unlock()
 		if err != nil {
@@ -325,6 +335,12 @@ func (p *Presence) PutStates(ctx context.Context, states map[unit.Name]*record.S
 			p.states[name] = *s
 		}
 		p.dirty[name] = true
+		if p.settling > 0 {
+			if p.anewSaid == nil {
+				p.anewSaid = map[unit.Name]bool{}
+			}
+			p.anewSaid[name] = true
+		}
 	}
 	p.mu.Unlock()
 	return p.flush(ctx)

@@ -18,6 +18,7 @@ type slowEtcd struct {
 	store *etcdmodel.Store
 	delay bool // the next writes
 	late  []func()
+	done  func() // is called when the next request is done, before its answer is there
 }
 
 func (s *slowEtcd) send(writes bool, do func()) error {
@@ -26,6 +27,10 @@ func (s *slowEtcd) send(writes bool, do func()) error {
 		return context.DeadlineExceeded
 	}
 	do()
+	if then := s.done; then != nil {
+		s.done = nil
+		then()
+	}
 	return nil
 }
 
@@ -99,6 +104,32 @@ func TestAnOldWordNeverOvertakesANewerOne(t *testing.T) {
 				t.Errorf("etcd holds (-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// An acknowledgement that is said anew, of another withdrawal, is not forgotten because
+// the engine has taken note of the one before.
+func TestAnAcknowledgementSaidAnewIsNotForgotten(t *testing.T) {
+	ctx := t.Context()
+	s, r := overSlowEtcd(t)
+	p, err := r.Join(ctx, machine.Machine{ID: "m", BootID: "b"}, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := map[unit.Name]*record.State{"a.service": {Spec: record.Spec{Target: unit.TargetNone}}}
+	ok(t, p.PutStates(ctx, none))
+	s.store.Delete(p.r.keys.state(record.Key{Machine: "m", Unit: "a.service"})) // as the engine does
+	s.done = func() { ok(t, p.PutStates(ctx, none)) }
+	ok(t, p.settle(ctx, []unit.Name{"a.service"}))
+	ok(t, p.flush(ctx))
+	for where, states := range map[string]map[unit.Name]record.State{"etcd": said(t, r, "m"), "what is to be said": p.said()} {
+		if _, there := states["a.service"]; !there {
+			t.Errorf("it is not in %s: %v", where, states)
+		}
+	}
+	ok(t, p.settle(ctx, []unit.Name{"a.service"}))
+	if states := p.said(); len(states) > 0 {
+		t.Errorf("it is never forgotten: %v", states)
 	}
 }
 
