@@ -63,7 +63,7 @@ func (r *Registry) Join(ctx context.Context, m machine.Machine, ttl time.Duratio
 
 // join makes one attempt; nil means that the presence key is ours.
 func (p *Presence) join(ctx context.Context) error {
-	p.states, p.dirty = map[unit.Name]record.State{}, map[unit.Name]bool{}
+	p.states, p.dirty, p.inherits = map[unit.Name]record.State{}, map[unit.Name]bool{}, false
 	key := p.r.keys.machine(p.machine.ID)
 	resp, err := p.r.txn(ctx, nil, []clientv3.Op{
 		clientv3.OpGet(key),
@@ -111,6 +111,7 @@ func (p *Presence) join(ctx context.Context) error {
 // takeOver makes the states that etcd holds be this presence's. What isn't true any
 // more, the agent will say. It gives the leases that they are on.
 func (p *Presence) takeOver(said []*mvccpb.KeyValue) map[unit.Name]clientv3.LeaseID {
+	p.inherits = true
 	leases := map[unit.Name]clientv3.LeaseID{}
 	for _, kv := range said {
 		var s record.State
@@ -176,7 +177,7 @@ func (p *Presence) take(ctx context.Context, lease clientv3.LeaseID, sent time.T
 	key := p.r.keys.machine(p.machine.ID)
 	resp, err := p.r.txn(ctx,
 		[]clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", modified)},
-		[]clientv3.Op{clientv3.OpPut(key, encode(p.machine), clientv3.WithLease(lease))})
+		[]clientv3.Op{clientv3.OpPut(key, encode(p.machine), clientv3.WithLease(lease)), clientv3.OpGet(p.r.keys.statesOf(p.machine.ID), clientv3.WithPrefix())})
 	if err != nil {
 		return fmt.Errorf("writing this machine's presence: %w", err)
 	}
@@ -184,6 +185,12 @@ func (p *Presence) take(ctx context.Context, lease clientv3.LeaseID, sent time.T
 		return errors.New("this machine's presence changed while joining")
 	}
 	p.modified, p.unsure = resp.Header.Revision, false
+	if p.inherits {
+		// What an earlier fleetd had on its way may have come since they were read; from
+		// now on nothing does.
+		clear(p.states)
+		p.takeOver(resp.Responses[1].GetResponseRange().Kvs)
+	}
 	for name := range p.states {
 		p.dirty[name] = true
 	}

@@ -38,6 +38,8 @@ type Presence struct {
 	lease   clientv3.LeaseID
 	renewed time.Time
 	resumed bool
+	// inherits: the states are those that an earlier fleetd of this boot has said.
+	inherits bool
 	states  map[unit.Name]record.State // what etcd holds, or will once dirty is flushed
 	dirty   map[unit.Name]bool         // names whose state (or absence) etcd may not hold yet
 	left    bool                       // Leave was called: nothing is put back any more

@@ -133,6 +133,31 @@ func TestAnAcknowledgementSaidAnewIsNotForgotten(t *testing.T) {
 	}
 }
 
+// What an earlier fleetd had on its way may come while the next one joins: that knows
+// of it, as it knows of what was there before.
+func TestWordsThatComeDuringAJoinAreKnown(t *testing.T) {
+	ctx := t.Context()
+	s, r := overSlowEtcd(t)
+	p, err := r.Join(ctx, machine.Machine{ID: "m", BootID: "b"}, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := func(target unit.Target) *record.State { return &record.State{Spec: record.Spec{Target: target}} }
+	ok(t, p.PutStates(ctx, map[unit.Name]*record.State{"a.service": state(unit.TargetLoaded), "b.service": state(unit.TargetLoaded)}))
+	s.delay = true
+	if err := p.PutStates(ctx, map[unit.Name]*record.State{"a.service": state(unit.TargetLaunched), "b.service": nil, "c.service": state(unit.TargetNone)}); err == nil {
+		t.Fatal("it was written")
+	}
+	s.delay, s.done = false, s.arrive // once its successor has read
+	next, err := r.Join(ctx, machine.Machine{ID: "m", BootID: "b"}, 10*time.Second)
+	if err != nil || !next.Resumed() {
+		t.Fatal("it doesn't resume", err)
+	}
+	if diff := cmp.Diff(said(t, r, "m"), next.said()); diff != "" || len(next.said()) != 2 {
+		t.Errorf("etcd holds (-), the next fleetd knows (+)\n%s", diff)
+	}
+}
+
 // A presence key that somebody touched is this machine's again, with what it says.
 func TestWordsOutliveATouchedPresence(t *testing.T) {
 	ctx := t.Context()
