@@ -32,6 +32,7 @@ func (a *Agent) updated(f *follower, u registry.Update) func(now time.Time) {
 		return nil
 	}
 	changes := map[unit.Name]*record.Spec{}
+	var anew []unit.Name // what vanished, and is there again
 	reported := map[unit.Name]record.State{}
 	if u.Reset {
 		for key, spec := range u.View.Schedule {
@@ -52,9 +53,13 @@ func (a *Agent) updated(f *follower, u registry.Update) func(now time.Time) {
 		case record.ClusterChange:
 			relevant = true
 		case record.PlacementChange:
-			if c.Machine == a.id {
-				changes[c.Unit], relevant = c.New, true
+			if c.Machine != a.id {
+				continue
 			}
+			if before, told := changes[c.Unit]; told && before == nil && c.New != nil {
+				anew = append(anew, c.Unit)
+			}
+			changes[c.Unit], relevant = c.New, true
 		}
 	}
 	if !relevant {
@@ -68,6 +73,7 @@ func (a *Agent) updated(f *follower, u registry.Update) func(now time.Time) {
 		if a.follower != f {
 			return
 		}
+		a.core.forgotten(anew)
 		a.core.follow(u.Reset, cluster, changes)
 		if u.Reset {
 			a.core.reported(reported)

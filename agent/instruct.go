@@ -81,9 +81,27 @@ func (c *core) follow(reset bool, cluster *record.Cluster, changes map[unit.Name
 	}
 }
 
+// forgotten has withdrawals acknowledged anew, if they are to be carried out still:
+// what was said is forgotten, together with the instruction that it was said of.
+func (c *core) forgotten(names []unit.Name) {
+	for _, name := range names {
+		if h := c.units[name]; h != nil && h.acked {
+			h.want, h.acked, h.published = nil, false, nil
+			c.touch(name)
+		}
+	}
+}
+
 // reported takes over what etcd holds of this host's words, said by an earlier
-// fleetd: it needn't be said again, and isn't true of units that nobody knows.
+// fleetd: it needn't be said again, and isn't true of units that nobody knows. An
+// acknowledgement that etcd doesn't hold was said of an earlier instruction.
 func (c *core) reported(states map[unit.Name]record.State) {
+	for name, h := range c.units {
+		if _, said := states[name]; h.acked && !said {
+			h.published = nil
+			c.touch(name)
+		}
+	}
 	for name, s := range states {
 		h := c.units[name]
 		if h == nil {
@@ -103,12 +121,6 @@ func (c *core) instruct(name unit.Name, spec *record.Spec) {
 	}
 	h := c.get(name)
 	if h.want != nil && *h.want == *spec {
-		if h.acked && h.published != nil {
-			// It may be another withdrawal: this host has missed that the first was over,
-			// and with it what it had said of it.
-			h.published = nil
-			c.touch(name)
-		}
 		return
 	}
 	w := *spec

@@ -40,9 +40,9 @@ type Presence struct {
 	resumed bool
 	// inherits: the states are those that an earlier fleetd of this boot has said.
 	inherits bool
-	states  map[unit.Name]record.State // what etcd holds, or will once dirty is flushed
-	dirty   map[unit.Name]bool         // names whose state (or absence) etcd may not hold yet
-	left    bool                       // Leave was called: nothing is put back any more
+	states   map[unit.Name]record.State // what etcd holds, or will once dirty is flushed
+	dirty    map[unit.Name]bool         // names whose state (or absence) etcd may not hold yet
+	left     bool                       // Leave was called: nothing is put back any more
 	// settling counts the settles that ask etcd just now, anewSaid is what was said since
 	// the first of them began.
 	settling int
