@@ -80,10 +80,15 @@ func TestProxyAndReplacedMember(t *testing.T) {
 
 	for i, m := range w.Hosts {
 		w.run(m, "systemctl kill -s KILL etcd2.service && systemctl stop etcd2.service")
-		// That host's own fleetd has no other etcd: the cluster gives it up.
-		w.await("the cluster without "+m.Name(), func() (bool, string) {
+		// The host's own fleetd, which is told of no other member, finds them.
+		w.await(m.Name()+" to ask other members", func() (bool, string) {
+			out := w.run(m, "journalctl -o cat -u fleet.service -n 50 --no-pager")
+			_, last, asks := strings.Cut(out[max(0, strings.LastIndex(out, "etcd does not answer at")):], "asking its other members")
+			return asks && !strings.Contains(last, "again: asking there"), out
+		})
+		w.await("all machines to be there", func() (bool, string) {
 			out, err := h.Run(w.ctx, "fleetctl", "list-machines", "--no-legend", "--full")
-			return err == nil && strings.Count(out, "\n") == 3 && strings.Contains(out, machine), out
+			return err == nil && strings.Count(out, "\n") == 4 && strings.Contains(out, machine), out
 		})
 		undisturbed(m.Name() + "'s etcd is down")
 		name := fmt.Sprintf("meanwhile%d.service", i)
