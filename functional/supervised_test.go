@@ -56,13 +56,13 @@ func TestHungFleetdIsRestartedAndTouchesNothing(t *testing.T) {
 	w.awaitStatus(h, "joined as")
 	// Without etcd it lives all the same.
 	pid := w.mainPID(h, "fleet.service")
-	w.run(h, "systemctl stop etcd2.service")
+	w.everywhere(func(h *platform.Host) { w.run(h, "systemctl stop etcd2.service") })
 	w.awaitStatus(h, "etcd is out of reach")
 	for range 2 {
 		last := w.lastBeat(h)
 		w.await("a sign of life without etcd", func() (bool, string) { return w.lastBeat(h) != last, last })
 	}
-	w.run(h, "systemctl start etcd2.service")
+	w.everywhere(func(h *platform.Host) { w.run(h, "systemctl start etcd2.service") })
 	if err := w.AwaitMachines(w.ctx, 3); err != nil {
 		t.Fatal(err)
 	}
