@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,9 +49,12 @@ func (w *world) laptop(user string, env ...string) *laptop {
 		_ = agent.Wait() // it was killed
 		os.RemoveAll(home)
 	})
-	w.await("the SSH agent", func() (bool, string) {
-		_, err := os.Stat(l.agent)
-		return err == nil, "no socket"
+	w.await("the SSH agent", func() (bool, string) { // its socket is there before it listens
+		conn, err := net.Dial("unix", l.agent)
+		if err != nil {
+			return false, err.Error()
+		}
+		return true, fmt.Sprint(conn.Close())
 	})
 	add := exec.CommandContext(w.ctx, "ssh-add", "-q", plat.SSHKey())
 	add.Env = l.env
@@ -170,7 +175,7 @@ func (w *world) apiOnTCP(h *platform.Host, address string) {
 	w.t.Helper()
 	w.run(h, "systemd-run --quiet --unit=api-tcp --socket-property=ListenStream="+address+" /lib/systemd/systemd-socket-proxyd /run/fleet.sock")
 	w.t.Cleanup(func() {
-		if _, err := h.Run(context.Background(), "systemctl", "stop", "api-tcp.socket", "api-tcp.service"); err != nil {
+		if _, err := h.Run(context.Background(), "systemctl", "stop", "api-tcp.*"); err != nil {
 			w.t.Error(err)
 		}
 	})
