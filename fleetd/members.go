@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/fleet-project/fleet/agent"
 	"github.com/fleet-project/fleet/fleetd/durable"
 	"github.com/fleet-project/fleet/registry/record"
 	"github.com/sirupsen/logrus"
@@ -16,7 +15,8 @@ import (
 // which may begin when etcd on this host is down. It lies beside the units directory.
 type etcdMembers struct {
 	unitsDir  string
-	endpoints []string // as configured
+	cluster   func() record.ClusterID // "" if this host has joined none yet
+	endpoints []string                // as configured
 	log       *logrus.Entry
 }
 
@@ -30,15 +30,6 @@ type learnedMembers struct {
 
 func (e etcdMembers) path() string {
 	return filepath.Join(filepath.Dir(filepath.Clean(e.unitsDir)), "etcd-members")
-}
-
-// cluster is the one that this host belongs to, "" if it has joined none yet.
-func (e etcdMembers) cluster() record.ClusterID {
-	c, err := agent.KnownCluster(e.unitsDir)
-	if err != nil {
-		return "" // a damaged file is the agent's to report
-	}
-	return c.ID
 }
 
 // known gives the members' client URLs; none if nothing is known of this cluster's.

@@ -21,7 +21,7 @@ func TestEtcdMembersAreKept(t *testing.T) {
 		}
 	}
 	of := func(endpoints ...string) etcdMembers {
-		return etcdMembers{unitsDir: filepath.Join(dir, "units"), endpoints: endpoints, log: logrus.NewEntry(log)}
+		return etcdMembers{unitsDir: filepath.Join(dir, "units"), cluster: knownCluster(filepath.Join(dir, "units")), endpoints: endpoints, log: logrus.NewEntry(log)}
 	}
 	members := []string{"http://10.0.0.1:2379", "http://10.0.0.2:2379"}
 	here := of("http://127.0.0.1:2379")
@@ -38,6 +38,7 @@ func TestEtcdMembersAreKept(t *testing.T) {
 		t.Errorf("with another etcd_servers: %v", got)
 	}
 	in("c2")
+	here = of("http://127.0.0.1:2379") // the fleetd that starts then
 	if got := here.known(); got != nil {
 		t.Errorf("in another cluster: %v", got)
 	}
@@ -45,6 +46,7 @@ func TestEtcdMembersAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	in("c1")
+	here = of("http://127.0.0.1:2379")
 	if got := here.known(); got != nil {
 		t.Errorf("from a damaged file: %v", got)
 	}

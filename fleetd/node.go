@@ -101,7 +101,8 @@ func newNode(ctx context.Context, opts nodeOptions) (*node, error) {
 	if n.tls, err = newAPITLS(cfg, n.room("api")); err != nil {
 		return nil, err
 	}
-	members := etcdMembers{unitsDir: cfg.UnitsDirectory, endpoints: cfg.EtcdServers, log: n.room("registry")}
+	n.known = knownCluster(cfg.UnitsDirectory)
+	members := etcdMembers{unitsDir: cfg.UnitsDirectory, cluster: n.known, endpoints: cfg.EtcdServers, log: n.room("registry")}
 	n.registry, err = registry.Dial(registry.Config{
 		Endpoints: cfg.EtcdServers, Username: cfg.EtcdUsername, Password: cfg.EtcdPassword,
 		CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
@@ -131,7 +132,6 @@ func (n *node) openHost(ctx context.Context, opts nodeOptions) error {
 	if n.lock, err = lockFile(filepath.Join(dir, "fleetd.lock"), "fleetd"); err != nil {
 		return err
 	}
-	n.known = knownCluster(cfg.UnitsDirectory)
 	opts.systemd.Log, opts.systemd.Metrics = n.room("systemd"), n.metrics
 	if n.systemd, err = systemd.Dial(ctx, opts.systemd); err != nil {
 		if _, booted := os.Stat("/run/systemd/system"); booted != nil {
